@@ -1,0 +1,34 @@
+/* Arena with two ends: values that live until the step ends grow from the low end, scratch and gradients from the
+ * high end. Address space is reserved once and the system gives pages as they are touched, so an arena needs no
+ * exact size and a step allocates nothing. Blocks are 64-byte aligned. One thread at a time. */
+#ifndef GM_BASE_ARENA_H
+#define GM_BASE_ARENA_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+
+typedef struct gm_arena {
+    unsigned char *base;
+    size_t size;      /* bytes reserved */
+    size_t low, high; /* bytes in use at either end */
+    size_t peak;      /* largest low + high so far */
+} gm_arena;
+
+typedef struct gm_mark { size_t low, high; } gm_mark;
+
+/* Reserves `bytes` of address space (rounded up to pages). */
+gm_status gm_arena_init(gm_arena *a, size_t bytes, gm_err *err);
+void gm_arena_destroy(gm_arena *a); /* takes a zeroed arena */
+
+/* A block of uninitialised bytes (NaN in debug builds), the arena's until the mark before it is released.
+ * NULL when the arena is full. */
+void *gm_arena_low(gm_arena *a, size_t bytes);
+void *gm_arena_high(gm_arena *a, size_t bytes);
+
+gm_mark gm_arena_mark(const gm_arena *a);
+/* Gives back all blocks made since the mark, at both ends. Debug builds fill them with NaN. */
+void gm_arena_release(gm_arena *a, gm_mark mark);
+void gm_arena_reset(gm_arena *a);
+
+#endif
