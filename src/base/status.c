@@ -25,7 +25,7 @@ gm_status gm_fail_at(gm_err *err, const char *format, ...)
     va_end(args);
     memcpy(rest, err->text, sizeof rest);
     const size_t room = sizeof err->text - 1;
-    const size_t n_place = strnlen(place, room), n_rest = strnlen(rest, room);
+    const size_t n_place = strlen(place), n_rest = strlen(rest);
     const size_t sep = n_place + 2 <= room ? 2 : 0;
     const size_t keep = n_place + sep + n_rest <= room ? n_rest : room - n_place - sep;
     memcpy(err->text, place, n_place);

@@ -15,7 +15,7 @@ typedef struct gm_err {
     char text[1024]; /* ends with NUL; a longer message is cut */
 } gm_err;
 
-#define GM_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define GM_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define GM_LEN(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Returns at once with the status of a failed call; where something must be released first, use `goto out`. */
