@@ -44,7 +44,7 @@ function(gm_kernels)
     string(TOUPPER ${set} upper)
     target_compile_definitions(gm_kernels_cpu INTERFACE GM_HAVE_CPU_${upper}=1)
   endforeach()
-  gm_link(gm_kernels_cpu gm_base dnnl openmp)
+  gm_link(gm_kernels_cpu gm_base gm_backend dnnl openmp) # gemm.h is implemented by the backend
 endfunction()
 
 # kernels/<op>/<op>_op.c: what an operation records on the tape.

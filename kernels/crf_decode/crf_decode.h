@@ -1,0 +1,19 @@
+/* crf_decode: best tag path of each sentence (Viterbi; ties: lowest tag), and the posterior marginals. Transitions that a
+ * tag scheme forbids get `forbidden` added (-1e4, never -inf). */
+#ifndef GM_CRF_DECODE_H
+#define GM_CRF_DECODE_H
+
+#include "kernels.h"
+
+struct gm_crf_decode {
+    const float *emit, *trans, *start, *end; /* as gm_crf */
+    const uint8_t *allowed;   /* [tags + 1, tags + 1] allowed[from][to], row `tags` = begin, column `tags` = end; or NULL: all */
+    const int32_t *cu_words;
+    int32_t *path;            /* [words] */
+    float *score;             /* [sequences] of the best path without penalties of moves it does not use */
+    float *log_z;             /* [sequences] over all paths, unconstrained */
+    float *marginal;          /* [words, tags] or NULL; unconstrained */
+    int32_t sequences, tags;
+};
+
+#endif

@@ -1,0 +1,21 @@
+/* Matrix products of the CPU kernels, by oneDNN (src/backend/gemm.c), with plans cached by shape and layout. */
+#ifndef GM_KERNELS_GEMM_H
+#define GM_KERNELS_GEMM_H
+
+#include "kernels.h"
+
+typedef struct gm_gemm {
+    const float *a;           /* [m, k], or [k, m] when a_transposed */
+    const float *b;           /* [k, n], or [n, k] when b_transposed */
+    const float *bias;        /* [n] or NULL */
+    float *c;                 /* [m, n] */
+    int32_t m, n, k;
+    bool a_transposed, b_transposed, add; /* add: c += */
+} gm_gemm;
+
+gm_status gm_gemm_run(const gm_gemm *g, gm_device *dev);
+gm_status gm_plans_create(gm_plans **plans, gm_err *err);
+void gm_plans_destroy(gm_plans *plans);
+int64_t gm_plans_count(const gm_plans *plans);
+
+#endif

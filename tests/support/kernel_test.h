@@ -1,0 +1,72 @@
+/* What the operations' tests share: every test runs once a backend and instruction set (cpu v2, v3, v4 where the machine
+ * has them; sim and cuda join here), on buffers with guard bytes, poisoned outputs and a derived tolerance. */
+#ifndef GM_TESTS_KERNEL_TEST_H
+#define GM_TESTS_KERNEL_TEST_H
+
+/* cmocka wants these four before it */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "backend/backend.h"
+
+typedef struct gmt_backend {
+    gm_backend backend;
+    const gm_kernels *k;      /* = &backend.kernels */
+    gm_device *device;
+    gm_step step;             /* device->step points here */
+    uint32_t stream;          /* counter of gmt_normal: each buffer gets other numbers */
+} gmt_backend;
+
+/* A buffer in the backend's memory with its host copy. Freed when the test ends. */
+typedef struct gmt_buf {
+    size_t count, bytes;      /* elements, bytes of all */
+    union { void *host; float *f32; int32_t *i32; uint8_t *u8; uint32_t *u32; double *f64; };
+    void *dev;                /* what kernels get; on the cpu a block of its own as well, between guard bytes */
+} gmt_buf;
+
+gmt_buf gmt_normal(gmt_backend *b, size_t count, float sigma); /* N(0, sigma) */
+gmt_buf gmt_poison(gmt_backend *b, size_t count);              /* float NaN */
+gmt_buf gmt_zeros(gmt_backend *b, size_t count);               /* float */
+gmt_buf gmt_f32(gmt_backend *b, const float *values, size_t count);
+gmt_buf gmt_i32(gmt_backend *b, const int32_t *values, size_t count);
+gmt_buf gmt_bytes(gmt_backend *b, const void *values, size_t bytes, size_t count);
+/* Prefix sums of lengths: [n + 1]; the number of all is .i32[n]. */
+gmt_buf gmt_offsets(gmt_backend *b, const int32_t *length, int32_t n);
+/* gm_token of every element of packed sequences with these lengths. */
+gmt_buf gmt_tokens(gmt_backend *b, const int32_t *length, int32_t n);
+/* A drop with keys and draws for n sequences (p 0: none). */
+gm_drop gmt_drop(gmt_backend *b, float p, uint32_t site, int32_t n);
+/* Copies the device's block to .host, checks the guards, returns .host. */
+void *gmt_fetch(gmt_backend *b, gmt_buf *buf);
+void gmt_push(gmt_backend *b, gmt_buf *buf); /* .host to the device */
+
+double *gmt_doubles(gmt_backend *b, size_t count); /* zeroed host memory for references; freed when the test ends */
+
+/* The plain mask of a drop, one element at a time through gm_philox: the reference of every dropout. Host pointers. */
+double gmt_scale(const gm_drop *host_drop, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element);
+
+/* Every |got - want| <= tol * max(1, |want|) elementwise against scale: tol * (rms(want) + |want|). NaN fails; names the first bad index. */
+void gmt_close(const float *got, const double *want, size_t count, double tol, const char *what);
+/* A tolerance for float32 sums of n terms of like size: 4 eps sqrt(n) + 8 eps. */
+double gmt_tol_f32(size_t n);
+
+/* Runs the tests once a backend; the program's exit code. `tests` entries are cmocka unit tests with state gmt_backend **. */
+typedef struct gmt_test { const char *name; void (*run)(gmt_backend *b); } gmt_test;
+int gmt_run_all(const char *operation, const gmt_test *tests, int count);
+#define GMT_MAIN(operation, ...)                                                     \
+    int main(void)                                                                   \
+    {                                                                                \
+        static const gmt_test tests[] = { __VA_ARGS__ };                             \
+        return gmt_run_all(operation, tests, (int)(sizeof tests / sizeof tests[0])); \
+    }
+#define GMT(test) { #test, test }
+
+#define gmt_ok(b, call)                                                              \
+    do {                                                                             \
+        if ((call) != GM_OK) fail_msg("%s: %s", #call, (b)->device->err->text);      \
+    } while (0)
+
+#endif
