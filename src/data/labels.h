@@ -3,6 +3,7 @@
 #define GM_DATA_LABELS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -17,6 +18,7 @@ typedef struct gm_labels {
 
 /* "PER,LOC,ORG,OTHER". A name twice, an empty name or more than GM_MAX_TYPES is an error. */
 gm_status gm_labels_parse(const char *list, gm_labels *l, gm_err *err);
+gm_status gm_labels_add(gm_labels *l, const char *name, size_t n, gm_err *err); /* n bytes of name; the same rules */
 void gm_labels_free(gm_labels *l);
 int32_t gm_labels_find(const gm_labels *l, const char *type); /* -1 when unknown; exact spelling */
 
@@ -25,6 +27,9 @@ int32_t gm_labels_find(const gm_labels *l, const char *type); /* -1 when unknown
 const char *gm_labels_of_format(const char *format);
 
 typedef struct gm_span { int32_t start, end, type; } gm_span; /* end inclusive; type indexes gm_labels */
+
+/* Takes "B-PER" apart: its letter (O B I E S) and its type ("" for O), which points into tag. False for any other form. */
+bool gm_tag_split(const char *tag, char *letter, const char **type);
 
 /* How tags become spans (fixture bio_decode). Lenient is the project's rule: a stray I- begins an entity. */
 typedef enum gm_bio_rule { GM_BIO_LENIENT, GM_BIO_STRICT, GM_BIO_ANY_I } gm_bio_rule;

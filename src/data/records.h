@@ -18,7 +18,8 @@ typedef struct gm_entity {
     char *fine;              /* or NULL */
     gm_box *boxes;
     int32_t box_count;       /* 0: cannot be grounded */
-    bool has_bad_box;        /* a prediction held an invalid box: region-wrong for every gold entity, not "no region" */
+    bool has_bad_box;        /* boxes holds one with x2 <= x1 or y2 <= y1: in a prediction region-wrong for every gold
+                              * entity, not "no region"; gold must not have one */
     /* Of predictions; NAN and NULL where absent. */
     double score, region_score;
     char *extra;             /* members of this entity that this program does not know, as JSON text `"a":1,"b":2`, or NULL */
@@ -40,8 +41,8 @@ typedef struct gm_records {
     size_t count, capacity;
 } gm_records;
 
-/* One line of JSON to a record the caller frees with gm_record_free. Strict: types, ranges (0 <= start <= end < words),
- * finite numbers, UTF-8, no repeated key; the message names the JSON path. */
+/* One line of JSON (id, tokens and entities must be there) to a record the caller frees with gm_record_free. Strict:
+ * types, ranges (0 <= start <= end < words), finite numbers, UTF-8, no repeated key; the message names the JSON path. */
 gm_status gm_record_parse(const char *line, size_t n, gm_record *r, gm_err *err);
 /* Appends the record as one line (with "\n"); known members first, then extra. Numbers survive a round trip. */
 gm_status gm_record_write(const gm_record *r, gm_buffer *out, gm_err *err);
@@ -49,7 +50,7 @@ void gm_record_free(gm_record *r);
 
 /* Reads a whole file ("-" = stdin). Messages say path:line. An id twice and a file without records are errors. */
 gm_status gm_records_load(const char *path, gm_records *all, gm_err *err);
-gm_status gm_records_add(gm_records *all, gm_record *r, gm_err *err); /* takes over r's memory */
+gm_status gm_records_add(gm_records *all, gm_record *r, gm_err *err); /* takes over r's memory and leaves r empty */
 /* GM_ERR_DATA naming both places when an id stands twice. */
 gm_status gm_records_check_ids(const gm_records *all, const char *path, gm_err *err);
 void gm_records_free(gm_records *all);
