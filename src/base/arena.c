@@ -32,7 +32,7 @@ void gm_arena_destroy(gm_arena *a)
 static void poison(unsigned char *from, size_t bytes)
 {
 #ifndef NDEBUG
-    memset(from, 0xFF, bytes);
+    if (bytes > 0) memset(from, 0xFF, bytes); /* an arena never initialised has no bytes and no address */
 #else
     (void)from;
     (void)bytes;

@@ -10,7 +10,7 @@
 
 typedef enum gm_option_type { GM_OPT_FLAG, GM_OPT_STR, GM_OPT_INT, GM_OPT_NUM, GM_OPT_U64, GM_OPT_LIST } gm_option_type;
 
-typedef struct gm_str_list { const char **items; int count; } gm_str_list; /* of a repeatable option; items are gm_malloc'ed */
+typedef struct gm_str_list { const char **items; int count; } gm_str_list; /* of a repeatable option: gm_free items; the texts are argv's */
 
 typedef struct gm_option {
     const char *name;     /* without the dashes */

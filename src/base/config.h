@@ -21,7 +21,7 @@ typedef struct gm_config gm_config;
 gm_status gm_config_create(gm_config **c, gm_err *err); /* all defaults */
 void gm_config_destroy(gm_config *c);
 gm_status gm_config_load(gm_config *c, const char *path, gm_err *err);           /* nested objects or dotted keys */
-gm_status gm_config_set(gm_config *c, const char *assignment, gm_err *err);      /* "train.lr=1e-4" */
+gm_status gm_config_set(gm_config *c, const char *assignment, gm_err *err);      /* "train.lr=1e-4"; a later one wins */
 
 int64_t gm_config_int(const gm_config *c, gm_key key);
 uint64_t gm_config_u64(const gm_config *c, gm_key key);  /* seed: all 64 bits */

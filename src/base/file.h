@@ -24,7 +24,8 @@ gm_status gm_lines_open(gm_lines *l, const char *path, gm_err *err); /* "-" is s
 gm_status gm_lines_next(gm_lines *l, bool *have, gm_err *err);
 void gm_lines_close(gm_lines *l); /* takes a zeroed or closed one */
 
-/* A file written beside its name as `path.part`, synced and renamed by commit. "-" is stdout. */
+/* A file written beside its name as `path.part`, synced and renamed by commit. "-" is stdout; a device or pipe is
+ * written directly. */
 typedef struct gm_out {
     FILE *file;
     char *path, *part;
@@ -40,7 +41,8 @@ bool gm_path_is_dir(const char *path);
 gm_status gm_make_dirs(const char *path, gm_err *err); /* mkdir -p */
 char *gm_path_join(const char *folder, const char *name); /* gm_malloc'ed; NULL when out of memory */
 /* Makes folder `part` take the name `final` in one atomic step (renameat2 exchange; two renames where the file system
- * has no exchange) and removes what stood there. Both are synced first. */
+ * has no exchange) and removes what stood there. All is synced first. A crash between the two renames leaves both
+ * folders complete: the new one as `part`, the old one as `final`.old.part; whoever finds no `final` may take either. */
 gm_status gm_dir_replace(const char *part, const char *final, gm_err *err);
 gm_status gm_remove_tree(const char *path, gm_err *err); /* a folder of plain files and folders; missing is fine */
 

@@ -14,7 +14,8 @@ gm_status gm_json_parse(const char *text, size_t size, cJSON **value, gm_err *er
 
 /* Members of an object as they stand in the text; the text must have passed gm_json_parse. */
 typedef struct gm_json_member { const char *key, *value; size_t key_len, value_len; } gm_json_member; /* key without quotes, escapes kept */
-/* Walks the members: *at starts as the text and is moved on; false at the end. */
+/* Walks the members: *at starts as the text and is moved on; false at the end, or where the text is no object.
+ * A nested object is walked by starting at its value. */
 bool gm_json_next_member(const char **at, gm_json_member *member);
 
 /* Appends text as a JSON string with quotes and escapes to a growing buffer. */

@@ -10,6 +10,7 @@ static const char *const names[] = { "error", "warn", "info", "debug" };
 static gm_log_level level_now = GM_LOG_INFO;
 
 void gm_log_set_level(gm_log_level level) { level_now = level; }
+bool gm_log_is_on(gm_log_level level) { return level <= level_now; }
 
 gm_status gm_log_parse_level(const char *text, gm_log_level *level, gm_err *err)
 {
@@ -23,7 +24,7 @@ gm_status gm_log_parse_level(const char *text, gm_log_level *level, gm_err *err)
 
 void gm_log(gm_log_level level, const char *area, const char *format, ...)
 {
-    if (level > level_now) return;
+    if (!gm_log_is_on(level)) return;
     char message[2048], clock[16];
     va_list args;
     va_start(args, format);
