@@ -1,0 +1,225 @@
+#include "tensor/params.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/philox.h"
+
+void gm_params_init_empty(gm_params *ps) { *ps = (gm_params){ 0 }; }
+
+void gm_params_destroy(gm_params *ps)
+{
+    for (int32_t i = 0; i < ps->count; i++) {
+        for (int32_t k = 0; k < ps->items[i]->parts; k++) gm_free((void *)(uintptr_t)ps->items[i]->spec.part[k]);
+        gm_free(ps->items[i]);
+    }
+    float *const blocks[] = { ps->value, ps->m, ps->v, ps->table_value, ps->table_m, ps->table_v, ps->frozen };
+    for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
+    gm_free(ps->items);
+    *ps = (gm_params){ 0 };
+}
+
+gm_status gm_params_add(gm_params *ps, const gm_param_spec *spec, gm_param **p, gm_err *err)
+{
+    GM_TRY(gm_grow((void **)&ps->items, &ps->capacity, (size_t)ps->count, sizeof *ps->items, err));
+    gm_param *made = gm_calloc(1, sizeof *made);
+    if (made == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a parameter");
+    ps->items[ps->count] = made;
+    made->spec = *spec;
+    made->index = ps->count++;
+    made->count = (size_t)spec->rows * (size_t)spec->cols;
+    memset(made->spec.part, 0, sizeof made->spec.part);
+    for (int32_t k = 0; k < GM_PARAM_MAX_PARTS && spec->part[k] != NULL; k++) {
+        if ((made->spec.part[k] = gm_strdup(spec->part[k])) == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a name");
+        made->parts++;
+    }
+    if (spec->is_table) ps->table = made;
+    *p = made;
+    return GM_OK;
+}
+
+static gm_status take(float **block, size_t count, gm_err *err)
+{
+    *block = gm_calloc(count + 16, sizeof(float));
+    return *block != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu parameters", count);
+}
+
+/* Gives each dense parameter its offset, group after group; starts are multiples of 16 floats for aligned vectors. */
+static void lay_out(gm_params *ps)
+{
+    size_t at = 0;
+    for (gm_rate rate = 0; rate < GM_RATE_COUNT; rate++)
+        for (int decays = 1; decays >= 0; decays--) {
+            gm_group *g = &ps->group[ps->groups];
+            *g = (gm_group){ .rate = rate, .decays = decays, .offset = at };
+            for (int32_t i = 0; i < ps->count; i++) {
+                gm_param *p = ps->items[i];
+                if (p->spec.is_frozen || p->spec.is_table || p->spec.rate != rate || p->spec.decays != (bool)decays) continue;
+                p->offset = at;
+                at += (p->count + 15) / 16 * 16;
+            }
+            g->count = at - g->offset;
+            if (g->count > 0) ps->groups++;
+        }
+    ps->dense_count = at;
+}
+
+gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err)
+{
+    lay_out(ps);
+    size_t frozen = 0;
+    for (int32_t i = 0; i < ps->count; i++) frozen += ps->items[i]->spec.is_frozen ? ps->items[i]->count : 0;
+    const size_t table = ps->table != NULL ? ps->table->count : 0;
+    GM_TRY(take(&ps->value, ps->dense_count, err));
+    GM_TRY(take(&ps->table_value, table, err));
+    GM_TRY(take(&ps->frozen, frozen, err));
+    if (with_moments) {
+        GM_TRY(take(&ps->m, ps->dense_count, err));
+        GM_TRY(take(&ps->v, ps->dense_count, err));
+        GM_TRY(take(&ps->table_m, table, err));
+        GM_TRY(take(&ps->table_v, table, err));
+    }
+    frozen = 0;
+    for (int32_t i = 0; i < ps->count; i++) {
+        gm_param *p = ps->items[i];
+        if (p->spec.is_frozen) {
+            p->value = ps->frozen + frozen;
+            frozen += p->count;
+        } else if (p->spec.is_table) {
+            p->value = ps->table_value;
+            p->m = ps->table_m;
+            p->v = ps->table_v;
+        } else {
+            p->value = ps->value + p->offset;
+            p->m = with_moments ? ps->m + p->offset : NULL;
+            p->v = with_moments ? ps->v + p->offset : NULL;
+        }
+    }
+    return GM_OK;
+}
+
+/* Numbers of one part: counter (index / 4, 0, FNV-1a of its name, site). */
+static void randomise_part(const gm_param *p, const char *name, float *value, size_t count, uint64_t seed)
+{
+    const uint32_t key = gm_fnv1a(name), purpose = gm_purpose(GM_SITE_INIT, 0, 0);
+    for (size_t i = 0; i < count; i += 4) {
+        const gm_philox4 bits = gm_philox(seed, (uint32_t)(i / 4), 0, key, purpose);
+        float four[4];
+        if (p->spec.init == GM_INIT_NORMAL)
+            gm_normal4(bits, four);
+        else
+            for (int k = 0; k < 4; k++) four[k] = 2.0f * gm_uniform(bits.word[k]) - 1.0f;
+        for (size_t k = 0; k < 4 && i + k < count; k++) value[i + k] = p->spec.sigma * four[k];
+    }
+}
+
+void gm_params_randomise(gm_params *ps, uint64_t seed)
+{
+    for (int32_t i = 0; i < ps->count; i++) {
+        const gm_param *p = ps->items[i];
+        if (p->spec.init == GM_INIT_ZERO || p->spec.init == GM_INIT_ONE) {
+            for (size_t k = 0; k < p->count; k++) p->value[k] = p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f;
+            continue;
+        }
+        const size_t share = p->count / (size_t)p->parts;
+        for (int32_t k = 0; k < p->parts; k++)
+            randomise_part(p, p->spec.part[k], p->value + (size_t)k * share, share, seed);
+    }
+}
+
+/* Reads all parts of one parameter, from tensors called prefix + part, to `to`. */
+static gm_status read_parts(const gm_param *p, const gm_safetensors *st, const char *prefix, float *to, gm_err *err)
+{
+    const int32_t rows = p->spec.rows / p->parts;
+    for (int32_t k = 0; k < p->parts; k++) {
+        gm_buffer name = { 0 };
+        gm_status status = gm_buffer_printf(&name, err, "%s%s", prefix, p->spec.part[k]);
+        if (status == GM_OK)
+            status = gm_safetensors_read_f32(st, name.data, rows, p->spec.cols, to + (size_t)k * (size_t)rows * (size_t)p->spec.cols, err);
+        gm_buffer_free(&name);
+        GM_TRY(status);
+    }
+    return GM_OK;
+}
+
+gm_status gm_params_load(gm_params *ps, const gm_safetensors *st, const char *prefix, bool must_have_all, int32_t *loaded, gm_err *err)
+{
+    *loaded = 0;
+    for (int32_t i = 0; i < ps->count; i++) {
+        const gm_param *p = ps->items[i];
+        gm_buffer first = { 0 };
+        GM_TRY(gm_buffer_printf(&first, err, "%s%s", prefix, p->spec.part[0]));
+        const bool is_there = gm_safetensors_find(st, first.data) != NULL;
+        gm_buffer_free(&first);
+        if (!is_there && !must_have_all) continue;
+        GM_TRY(read_parts(p, st, prefix, p->value, err));
+        ++*loaded;
+    }
+    return GM_OK;
+}
+
+gm_status gm_params_load_moments(gm_params *ps, const gm_safetensors *st, gm_err *err)
+{
+    for (int32_t i = 0; i < ps->count; i++) {
+        const gm_param *p = ps->items[i];
+        if (p->spec.is_frozen) continue;
+        GM_TRY(read_parts(p, st, "exp_avg.", p->m, err));
+        GM_TRY(read_parts(p, st, "exp_avg_sq.", p->v, err));
+    }
+    return GM_OK;
+}
+
+/* Tensors of a file under construction; names are owned where they carry a prefix. */
+typedef struct spec_list {
+    gm_st_spec *items;
+    size_t count, capacity;
+} spec_list;
+
+static gm_status add_parts(spec_list *list, const gm_param *p, const char *prefix, const float *from, gm_err *err)
+{
+    const int32_t rows = p->spec.rows / p->parts;
+    for (int32_t k = 0; k < p->parts; k++) {
+        GM_TRY(gm_grow((void **)&list->items, &list->capacity, list->count, sizeof *list->items, err));
+        gm_buffer name = { 0 };
+        GM_TRY(gm_buffer_printf(&name, err, "%s%s", prefix, p->spec.part[k]));
+        const int64_t length = (int64_t)rows * p->spec.cols;
+        list->items[list->count++] = (gm_st_spec){
+            .name = name.data, .dtype = GM_F32, .dims = p->spec.is_vector ? 1 : 2,
+            .shape = { p->spec.is_vector ? length : rows, p->spec.is_vector ? 0 : p->spec.cols },
+            .data = from + (size_t)k * (size_t)length,
+        };
+    }
+    return GM_OK;
+}
+
+static void spec_list_free(spec_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) gm_free((void *)(uintptr_t)list->items[i].name);
+    gm_free(list->items);
+}
+
+gm_status gm_params_save(const gm_params *ps, const char *path, const char *const *metadata, int32_t metadata_count, gm_err *err)
+{
+    spec_list list = { 0 };
+    gm_status status = GM_OK;
+    for (int32_t i = 0; i < ps->count && status == GM_OK; i++) status = add_parts(&list, ps->items[i], "", ps->items[i]->value, err);
+    if (status == GM_OK) status = gm_safetensors_write(path, list.items, (int32_t)list.count, metadata, metadata_count, err);
+    spec_list_free(&list);
+    return status;
+}
+
+gm_status gm_params_save_moments(const gm_params *ps, const char *path, gm_err *err)
+{
+    spec_list list = { 0 };
+    gm_status status = GM_OK;
+    for (int32_t i = 0; i < ps->count && status == GM_OK; i++) {
+        const gm_param *p = ps->items[i];
+        if (p->spec.is_frozen) continue;
+        status = add_parts(&list, p, "exp_avg.", p->m, err);
+        if (status == GM_OK) status = add_parts(&list, p, "exp_avg_sq.", p->v, err);
+    }
+    if (status == GM_OK) status = gm_safetensors_write(path, list.items, (int32_t)list.count, NULL, 0, err);
+    spec_list_free(&list);
+    return status;
+}

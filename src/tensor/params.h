@@ -1,0 +1,72 @@
+/* Parameters of a model: declared by name, then laid out in blocks by group of learning rate and decay, so that one AdamW
+ * and one sum serve a group. The word-embedding table is a class of its own: only rows that a step touches get gradients
+ * and updates. Files keep Hugging Face names: a parameter may be made of several tensors of a file (q, k and v). */
+#ifndef GM_PARAMS_H
+#define GM_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device.h"
+#include "tensor/safetensors.h"
+
+enum { GM_PARAM_MAX_PARTS = 3 };
+
+typedef enum gm_init_kind { GM_INIT_ZERO, GM_INIT_ONE, GM_INIT_NORMAL, GM_INIT_UNIFORM } gm_init_kind;
+
+typedef struct gm_param_spec {
+    const char *part[GM_PARAM_MAX_PARTS]; /* names in files, NULL behind the last; equal shares of the rows */
+    int32_t rows, cols;                   /* of all parts together; cols 1 = a vector in files */
+    gm_rate rate;
+    bool decays;
+    bool is_table;                        /* gradients by touched row; at most one a model */
+    bool is_frozen;                       /* carried along, never trained */
+    bool is_vector;                       /* written to files with one dimension */
+    gm_init_kind init;
+    float sigma;                          /* of NORMAL, or half the range of UNIFORM */
+} gm_param_spec;
+
+typedef struct gm_param {
+    gm_param_spec spec;                   /* names are the store's */
+    float *value, *m, *v;                 /* [rows, cols]; m and v NULL when frozen */
+    size_t count;                         /* rows x cols */
+    size_t offset;                        /* of its gradient in the dense block */
+    int32_t index, parts;
+} gm_param;
+
+typedef struct gm_group { gm_rate rate; bool decays; size_t offset, count; } gm_group;
+
+enum { GM_MAX_GROUPS = 2 * GM_RATE_COUNT };
+
+typedef struct gm_params {
+    gm_param **items;                     /* [count] in the order of declaration */
+    int32_t count;
+    size_t capacity;
+    gm_param *table;                      /* NULL without one */
+    gm_group group[GM_MAX_GROUPS];        /* contiguous in the dense block, in this order */
+    int32_t groups;
+    size_t dense_count;                   /* floats of all groups */
+    float *value, *m, *v;                 /* [dense_count] blocks of the groups */
+    float *table_value, *table_m, *table_v;
+    float *frozen;
+} gm_params;
+
+void gm_params_init_empty(gm_params *ps);
+void gm_params_destroy(gm_params *ps);
+/* Declares a parameter; *p stays valid until destroy. */
+gm_status gm_params_add(gm_params *ps, const gm_param_spec *spec, gm_param **p, gm_err *err);
+/* Lays out and allocates all declared ones; moments are zero. with_moments false in prediction. */
+gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
+
+/* Initial values by seed: each number depends on the seed, the tensor's name and its index alone. */
+void gm_params_randomise(gm_params *ps, uint64_t seed);
+/* Reads every parameter whose first part stands in the file under `prefix` + name; *loaded counts them. With
+ * `must_have_all`, a missing one is an error that names it. */
+gm_status gm_params_load(gm_params *ps, const gm_safetensors *st, const char *prefix, bool must_have_all, int32_t *loaded, gm_err *err);
+gm_status gm_params_save(const gm_params *ps, const char *path, const char *const *metadata, int32_t metadata_count, gm_err *err);
+/* AdamW's moments, as exp_avg.NAME and exp_avg_sq.NAME. */
+gm_status gm_params_save_moments(const gm_params *ps, const char *path, gm_err *err);
+gm_status gm_params_load_moments(gm_params *ps, const gm_safetensors *st, gm_err *err);
+
+#endif
