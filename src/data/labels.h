@@ -28,7 +28,7 @@ const char *gm_labels_of_format(const char *format);
 
 typedef struct gm_span { int32_t start, end, type; } gm_span; /* end inclusive; type indexes gm_labels */
 
-/* Takes "B-PER" apart: its letter (O B I E S) and its type ("" for O), which points into tag. False for any other form. */
+/* Takes "B-PER" apart: its letter (O B I E S) and its type ("" for O; points into tag). False for any other form. */
 bool gm_tag_split(const char *tag, char *letter, const char **type);
 
 /* How tags become spans (fixture bio_decode). Lenient is the project's rule: a stray I- begins an entity. */
@@ -41,7 +41,8 @@ gm_status gm_bio_decode_text(const char *const *tag, int32_t n, const gm_labels 
 /* Tag numbers of a scheme with c types: BIO 0 = O, 1 + 2k = B-k, 2 + 2k = I-k; BIOES 0 = O, 1 + 4k = B, I, E, S. */
 typedef enum gm_tag_scheme { GM_TAGS_BIO, GM_TAGS_BIOES } gm_tag_scheme;
 int32_t gm_tag_count(gm_tag_scheme s, int32_t types);
-void gm_tags_encode(gm_tag_scheme s, const gm_span *spans, int32_t count, int32_t *tag, int32_t n); /* spans without overlap */
+/* Spans without overlap; one that does not lie wholly within the n words gives no tags. */
+void gm_tags_encode(gm_tag_scheme s, const gm_span *spans, int32_t count, int32_t *tag, int32_t n);
 int32_t gm_tags_decode(gm_tag_scheme s, const int32_t *tag, int32_t n, gm_span *out); /* lenient; returns the count */
 /* Whether tag b may follow tag a (from = -1: may begin; to = -1: may end) in a well-formed sequence. */
 bool gm_tag_allowed(gm_tag_scheme s, int32_t from, int32_t to);

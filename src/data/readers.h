@@ -8,7 +8,8 @@
 typedef struct gm_import_counts {
     int64_t samples, words, entities, groundable, boxes, stray_tags;
     int64_t images_with_boxes, images_without, dropped; /* dropped: samples of the other split that stood in this one */
-    int64_t ids_twice;
+    int64_t ids_twice;       /* samples whose id stood before them already; they got "-2", "-3" ... behind it */
+    int64_t boxes_unmatched; /* boxes in the files of images whose name no entity of the sample has */
 } gm_import_counts;
 
 typedef struct gm_import {
@@ -19,10 +20,11 @@ typedef struct gm_import {
     const char *split;   /* prefix of made ids where a set has none: "train" gives train-000123; NULL: the file's stem */
 } gm_import;
 
-/* Reads into *all (zeroed by the caller). Messages say path:line. */
+/* Reads into *all (zeroed by the caller; empty again after a failure). Messages say path:line. */
 gm_status gm_import_read(const gm_import *what, gm_records *all, gm_import_counts *counts, gm_err *err);
 
-/* Boxes of one Pascal-VOC file: objects by name. Missing file: count 0 and *found false. */
+/* Boxes of one Pascal-VOC file: objects by name, one a box. Names are the text as it stands. Size 0: not given. Missing
+ * file: count 0 and *found false. GM_ERR_MISSING in a build without libxml2. */
 typedef struct gm_voc_object { char *name; gm_box box; } gm_voc_object;
 typedef struct gm_voc { gm_voc_object *objects; int32_t count; int32_t width, height; } gm_voc;
 gm_status gm_voc_read(const char *path, gm_voc *voc, bool *found, gm_err *err);

@@ -176,7 +176,7 @@ static gm_status take_number(const parts *p, int i, const char *name, double *ou
     return GM_OK;
 }
 
-/* A box of four numbers without an inside is kept and marked: in a prediction it is a wrong region, not a missing one. */
+/* A box of four numbers without an inside is kept and marked: in a prediction it is a wrong region, not none. */
 static gm_status take_boxes(const parts *p, gm_entity *e, gm_err *err)
 {
     const cJSON *list = p->value[ENT_BOXES];

@@ -42,7 +42,7 @@ typedef struct gm_records {
 } gm_records;
 
 /* One line of JSON (id, tokens and entities must be there) to a record the caller frees with gm_record_free. Strict:
- * types, ranges (0 <= start <= end < words), finite numbers, UTF-8, no repeated key; the message names the JSON path. */
+ * types, ranges (0 <= start <= end < words), finite numbers, UTF-8, no repeated key; messages name the JSON path. */
 gm_status gm_record_parse(const char *line, size_t n, gm_record *r, gm_err *err);
 /* Appends the record as one line (with "\n"); known members first, then extra. Numbers survive a round trip. */
 gm_status gm_record_write(const gm_record *r, gm_buffer *out, gm_err *err);
