@@ -28,18 +28,21 @@ typedef struct gm_safetensors gm_safetensors;
 
 /* Refuses, each with its own message: a file shorter than 8 bytes; a header longer than the file or than 100 MB; bad
  * UTF-8 or JSON; a name twice; unknown dtype; a negative, fractional or overflowing dimension; offsets that are not
- * two numbers, run backwards, leave the file, overlap, leave gaps or differ from shape x dtype; bytes behind the data. */
+ * two numbers, run backwards, leave the file, overlap, leave gaps or differ from shape x dtype; bytes behind the data;
+ * metadata that are not an object of strings; a field that is missing, unknown or stands twice; more than 8 dimensions.
+ * Numbers are digits only: 3.0 and 3e0 are refused. docs/errors.md lists the messages. */
 gm_status gm_safetensors_open(const char *path, gm_safetensors **st, gm_err *err);
 /* The same on bytes in memory, which must outlive the handle: for fuzzing. `place` stands in messages. */
 gm_status gm_safetensors_parse(const char *place, const void *bytes, size_t size, gm_safetensors **st, gm_err *err);
 void gm_safetensors_close(gm_safetensors *st);
 int32_t gm_safetensors_count(const gm_safetensors *st);
-const gm_st_entry *gm_safetensors_at(const gm_safetensors *st, int32_t index); /* in file order */
+const gm_st_entry *gm_safetensors_at(const gm_safetensors *st, int32_t index); /* in the order of the data; NULL beyond */
 const gm_st_entry *gm_safetensors_find(const gm_safetensors *st, const char *name); /* NULL when missing */
 const char *gm_safetensors_metadata(const gm_safetensors *st, const char *key); /* NULL when missing */
 
-/* Copies rows [row0, row0 + rows) of a [.., cols] tensor (a vector is one row of its length, or `rows` of 1) as float32,
- * converting F16, BF16 and F64. The message gives both shapes when they differ. NaN and infinity are GM_ERR_NUMERIC. */
+/* Copies a whole [.., cols] tensor with `rows` in all before its last dimension (a vector is one row of its length, or
+ * `rows` of 1; a scalar is [1, 1]) as float32, converting F16, BF16 and F64. The message gives both shapes when they
+ * differ. NaN, infinity and an F64 beyond float32 are GM_ERR_NUMERIC; the message names tensor and index. */
 gm_status gm_safetensors_read_f32(const gm_safetensors *st, const char *name, int64_t rows, int64_t cols, float *to, gm_err *err);
 
 /* Writer: declare all tensors, then the data in the same order. Written beside and renamed. */
