@@ -104,9 +104,12 @@ static void forget(gm_out *o)
     *o = (gm_out){ 0 };
 }
 
+/* "last/" and ".part" give "last.part". */
 static char *with_suffix(const char *path, const char *suffix)
 {
-    const size_t n = strlen(path), m = strlen(suffix);
+    size_t n = strlen(path);
+    const size_t m = strlen(suffix);
+    while (n > 1 && path[n - 1] == '/') n--;
     char *longer = gm_malloc(n + m + 1);
     if (longer == NULL) return NULL;
     memcpy(longer, path, n);
@@ -234,7 +237,12 @@ gm_status gm_make_dirs(const char *path, gm_err *err)
         while (*c != '\0' && *c != '/') c++;
         const char end = *c;
         *c = '\0';
-        if (mkdir(copy, 0777) != 0 && !gm_path_is_dir(copy)) status = io_error(err, copy, "cannot make the folder");
+        if (mkdir(copy, 0777) != 0) {
+            const int reason = errno; /* the look below has an errno of its own */
+            const bool is_there = gm_path_is_dir(copy);
+            errno = reason;
+            if (!is_there) status = io_error(err, copy, "cannot make the folder");
+        }
         *c = end;
     }
     gm_free(copy);

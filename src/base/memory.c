@@ -22,7 +22,13 @@ static void *counted(void *block)
 }
 
 void *gm_malloc(size_t bytes) { return injected() ? NULL : counted(malloc(bytes ? bytes : 1)); }
-void *gm_calloc(size_t count, size_t bytes) { return injected() ? NULL : counted(calloc(count ? count : 1, bytes ? bytes : 1)); }
+
+void *gm_calloc(size_t count, size_t bytes)
+{
+    if (bytes > 0 && count > SIZE_MAX / bytes) return NULL; /* calloc knows too, but sanitizers end the program there */
+    return injected() ? NULL : counted(calloc(count ? count : 1, bytes ? bytes : 1));
+}
+
 void *gm_realloc(void *block, size_t bytes) { return injected() ? NULL : counted(realloc(block, bytes ? bytes : 1)); }
 void gm_free(void *block) { free(block); }
 
