@@ -11,9 +11,10 @@
 #include "base/memory.h"
 #include "text/wordpiece.h"
 
-enum { PAD, UNK, CLS, SEP, A, B, AB, CONT_B, CONT_C, WALK, CONT_ING, BANG, CJK, CONT_LONG, E_ACUTE, UPPER, CONT_BZ };
+enum { PAD, UNK, CLS, SEP, A, B, AB, CONT_B, CONT_C, WALK, CONT_ING, BANG, CJK, CONT_LONG, E_ACUTE, UPPER, CONT_BZ, NOTE_HEAD, CONT_STEM };
 
-static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nab\n##b\n##c\nwalk\n##ing\n!\n\xE4\xB8\xAD\n##bbb\n\xC3\xA9\nA\n##bz\n";
+static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nab\n##b\n##c\nwalk\n##ing\n!\n\xE4\xB8\xAD\n##bbb\n\xC3\xA9\nA\n##bz\n"
+                                 "\xF0\x9D\x85\x97\n##\xF0\x9D\x85\xA5\n";
 
 static gm_wordpiece *w;
 static gm_err err;
@@ -85,6 +86,13 @@ static void offsets_are_bytes_of_the_original(void **state)
     (void)state;
     /* The accents and U+200B are gone from the pieces, but their bytes count. */
     CHECK("\xC3\xA1\xE2\x80\x8B" "b \xE4\xB8\xAD" "A\xCC\x81!", { AB, 0, 6 }, { CJK, 7, 10 }, { A, 10, 11 }, { BANG, 13, 14 });
+}
+
+static void parts_of_one_character_share_its_bytes(void **state)
+{
+    (void)state;
+    /* U+1D15E decomposes into a head and a stem; a second stem follows. tokenizers 0.23.3 gives these ranges. */
+    CHECK("a \xF0\x9D\x85\x9E\xF0\x9D\x85\xA5", { A, 0, 1 }, { NOTE_HEAD, 2, 6 }, { CONT_STEM, 2, 6 }, { CONT_STEM, 6, 10 });
 }
 
 static void special_pieces_in_a_text_are_text(void **state)
@@ -385,6 +393,7 @@ int main(void)
         cmocka_unit_test(greedy_does_not_go_back),
         cmocka_unit_test(a_word_with_an_unknown_rest_is_one_unk),
         cmocka_unit_test(offsets_are_bytes_of_the_original),
+        cmocka_unit_test(parts_of_one_character_share_its_bytes),
         cmocka_unit_test(special_pieces_in_a_text_are_text),
         cmocka_unit_test(a_word_of_101_characters_is_one_unk),
         cmocka_unit_test(cased_keeps_case_and_accents),
