@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "base/arena.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,7 +33,7 @@ void gm_arena_destroy(gm_arena *a)
 static void poison(unsigned char *from, size_t bytes)
 {
 #ifndef NDEBUG
-    if (bytes > 0) memset(from, 0xFF, bytes); /* an arena never initialised has no bytes and no address */
+    memset(from, 0xFF, bytes);
 #else
     (void)from;
     (void)bytes;
@@ -72,6 +73,8 @@ gm_mark gm_arena_mark(const gm_arena *a) { return (gm_mark){ a->low, a->high }; 
 
 void gm_arena_release(gm_arena *a, gm_mark mark)
 {
+    if (a->base == NULL) return; /* a zeroed arena has no blocks and no address to count from */
+    assert(mark.low <= a->low && mark.high <= a->high);
     poison(a->base + mark.low, a->low - mark.low);
     poison(a->base + (a->size - a->high), a->high - mark.high);
     a->low = mark.low;

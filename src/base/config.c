@@ -220,6 +220,8 @@ void gm_config_destroy(gm_config *c)
 
 gm_status gm_config_set(gm_config *c, const char *assignment, gm_err *err)
 {
+    gm_err scratch; /* gm_fail_at needs a message to put the place before */
+    if (err == NULL) err = &scratch;
     const char *equals = strchr(assignment, '=');
     if (equals == NULL) return gm_fail(err, GM_ERR_CONFIG, "--set %s: expected key=value", assignment);
     gm_key k;
@@ -361,7 +363,7 @@ static gm_status load_object(loading *l, const char *object, const char *prefix)
 
 gm_status gm_config_load(gm_config *c, const char *path, gm_err *err)
 {
-    gm_err scratch; /* at_line needs a message to put the place before */
+    gm_err scratch; /* as in gm_config_set */
     loading l = { .c = c, .path = path, .err = err != NULL ? err : &scratch };
     char *text = NULL;
     size_t size;
