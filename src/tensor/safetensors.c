@@ -28,16 +28,19 @@ struct gm_safetensors {
     gm_st_header header;
 };
 
-static gm_status check_frame(const char *place, const unsigned char *bytes, size_t size, uint64_t *header_bytes, gm_err *err)
+static gm_status check_frame(const char *place, const unsigned char *bytes, size_t size, uint64_t *header_bytes,
+                             gm_err *err)
 {
     if (size < 8)
-        return gm_fail(err, GM_ERR_FORMAT, "%s: %zu bytes, but a safetensors file begins with 8 bytes that give its header's size",
-                       place, size);
+        return gm_fail(err, GM_ERR_FORMAT,
+                       "%s: %zu bytes, but a safetensors file begins with 8 bytes that give its header's size", place,
+                       size);
     memcpy(header_bytes, bytes, 8);
     if (*header_bytes > size - 8)
-        return gm_fail(err, GM_ERR_FORMAT,
-                       "%s: the header should have %llu bytes, but only %zu follow: the file is cut short or no safetensors file",
-                       place, (unsigned long long)*header_bytes, size - 8);
+        return gm_fail(
+            err, GM_ERR_FORMAT,
+            "%s: the header should have %llu bytes, but only %zu follow: the file is cut short or no safetensors file",
+            place, (unsigned long long)*header_bytes, size - 8);
     if (*header_bytes > GM_ST_MAX_HEADER_BYTES)
         return gm_fail(err, GM_ERR_FORMAT, "%s: the header has %llu bytes, the format allows %u", place,
                        (unsigned long long)*header_bytes, GM_ST_MAX_HEADER_BYTES);
@@ -56,8 +59,9 @@ gm_status gm_safetensors_parse(const char *place, const void *bytes, size_t size
     if (st == NULL || st->place == NULL)
         status = gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the list of tensors", place);
     else
-        status = gm_st_header_parse(place, start + 8, (size_t)header_bytes, (const unsigned char *)start + 8 + header_bytes,
-                                    size - 8 - (size_t)header_bytes, &st->header, err);
+        status =
+            gm_st_header_parse(place, start + 8, (size_t)header_bytes, (const unsigned char *)start + 8 + header_bytes,
+                               size - 8 - (size_t)header_bytes, &st->header, err);
     if (status != GM_OK) {
         gm_safetensors_close(st);
         return status;
@@ -81,7 +85,8 @@ static gm_status map_file(const char *path, void **mapping, size_t *size, gm_err
     } else if (!S_ISREG(about.st_mode)) {
         status = gm_fail(err, GM_ERR_IO, "%s: is a pipe or a device, expected a safetensors file on disk", path);
     } else if (about.st_size == 0) {
-        status = gm_fail(err, GM_ERR_FORMAT, "%s: is empty, expected a safetensors file: was its download interrupted?", path);
+        status = gm_fail(err, GM_ERR_FORMAT, "%s: is empty, expected a safetensors file: was its download interrupted?",
+                         path);
     } else {
         *size = (size_t)about.st_size;
         *mapping = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -145,8 +150,8 @@ const char *gm_safetensors_metadata(const gm_safetensors *st, const char *key)
     return found != NULL ? found->value : NULL;
 }
 
-/* The conversions are exact but for F64, which is rounded to nearest. Each value is copied out first, because the format
- * does not align tensors. */
+/* The conversions are exact but for F64, which is rounded to nearest. Each value is copied out first, because the
+ * format does not align tensors. */
 static float from_bits(uint32_t bits)
 {
     float value;
@@ -194,8 +199,7 @@ static void convert(const gm_st_entry *e, size_t n, float *to)
             to[i] = from_f64(wide);
         }
         break;
-    default:
-        memcpy(to, from, 4 * n);
+    default: memcpy(to, from, 4 * n);
     }
 }
 
@@ -217,16 +221,18 @@ static bool fits(const gm_st_entry *e, int64_t rows, int64_t cols)
     if (e->dims == 0) return rows == 1 && cols == 1;
     if (e->dims == 1) return (rows == 1 && e->shape[0] == cols) || (cols == 1 && e->shape[0] == rows);
     uint64_t leading;
-    return e->shape[e->dims - 1] == cols && gm_st_bytes(GM_U8, e->shape, e->dims - 1, &leading) && leading == (uint64_t)rows;
+    return e->shape[e->dims - 1] == cols && gm_st_bytes(GM_U8, e->shape, e->dims - 1, &leading) &&
+           leading == (uint64_t)rows;
 }
 
-gm_status gm_safetensors_read_f32(const gm_safetensors *st, const char *name, int64_t rows, int64_t cols, float *to, gm_err *err)
+gm_status gm_safetensors_read_f32(const gm_safetensors *st, const char *name, int64_t rows, int64_t cols, float *to,
+                                  gm_err *err)
 {
     char shape[192];
     const gm_st_entry *e = gm_safetensors_find(st, name);
     if (e == NULL)
-        return gm_fail(err, GM_ERR_DATA, "%s: no tensor \"%.120s\" among its %d: is this the file of another model?", st->place,
-                       name, gm_safetensors_count(st));
+        return gm_fail(err, GM_ERR_DATA, "%s: no tensor \"%.120s\" among its %d: is this the file of another model?",
+                       st->place, name, gm_safetensors_count(st));
     if (e->dtype != GM_F32 && e->dtype != GM_F16 && e->dtype != GM_BF16 && e->dtype != GM_F64)
         return gm_fail(err, GM_ERR_DATA, "%s: tensor \"%.120s\" is %s, expected F32, F16, BF16 or F64", st->place, name,
                        gm_dtype_name(e->dtype));
@@ -238,7 +244,8 @@ gm_status gm_safetensors_read_f32(const gm_safetensors *st, const char *name, in
     convert(e, n, to);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(to[i]))
-            return gm_fail(err, GM_ERR_NUMERIC, "%s: tensor \"%.120s\" is %s at index %zu (row %zu, column %zu) as float32",
-                           st->place, name, isnan(to[i]) ? "NaN" : "infinite", i, i / (size_t)cols, i % (size_t)cols);
+            return gm_fail(err, GM_ERR_NUMERIC,
+                           "%s: tensor \"%.120s\" is %s at index %zu (row %zu, column %zu) as float32", st->place, name,
+                           isnan(to[i]) ? "NaN" : "infinite", i, i / (size_t)cols, i % (size_t)cols);
     return GM_OK;
 }

@@ -10,19 +10,21 @@
 #define GM_ST_MAX_HEADER_BYTES 100000000u
 #define GM_ST_MAX_INT (UINT64_C(1) << 53)
 
-typedef struct gm_st_pair { char *key, *value; } gm_st_pair;
+typedef struct gm_st_pair {
+    char *key, *value;
+} gm_st_pair;
 
 typedef struct gm_st_header {
-    gm_st_entry *entries; /* [count] ordered by offset, then size, then name */
+    gm_st_entry *entries;        /* [count] ordered by offset, then size, then name */
     const gm_st_entry **by_name; /* [count] ordered by strcmp */
-    gm_st_pair *metadata; /* [metadata_count] ordered by key */
+    gm_st_pair *metadata;        /* [metadata_count] ordered by key */
     size_t count, capacity, metadata_count, metadata_capacity;
 } gm_st_header;
 
 /* Parses and checks everything of a file but its first 8 bytes. Entries point into `data`. `place` stands in messages.
  * `h` must be zeroed; it is the caller's to destroy, after a failure too. */
-gm_status gm_st_header_parse(const char *place, const char *text, size_t size, const unsigned char *data, size_t data_bytes,
-                             gm_st_header *h, gm_err *err);
+gm_status gm_st_header_parse(const char *place, const char *text, size_t size, const unsigned char *data,
+                             size_t data_bytes, gm_st_header *h, gm_err *err);
 void gm_st_header_destroy(gm_st_header *h); /* takes a zeroed one */
 
 /* Bytes of a tensor, dims dimensions of at most 2^53 each; false when the product does not fit 2^53. */

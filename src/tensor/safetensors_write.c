@@ -1,6 +1,6 @@
-/* Writing safetensors: the header is made in memory, then all goes to a file beside the final name, which takes the name
- * when it is complete. Tensors keep the caller's order; the header is padded with blanks so that the data begin at a
- * multiple of 8. No time, path or address enters the bytes. */
+/* Writing safetensors: the header is made in memory, then all goes to a file beside the final name, which takes the
+ * name when it is complete. Tensors keep the caller's order; the header is padded with blanks so that the data begin at
+ * a multiple of 8. No time, path or address enters the bytes. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,16 +25,19 @@ static gm_status check_spec(const char *path, const gm_st_spec *s, uint64_t *byt
     if (strcmp(s->name, "__metadata__") == 0)
         return gm_fail(err, GM_ERR_DATA, "%s: the format keeps the name \"__metadata__\" for itself", path);
     if (gm_dtype_bytes(s->dtype) == 0)
-        return gm_fail(err, GM_ERR_DATA, "%s: tensor \"%.120s\" has the unknown dtype %d", path, s->name, (int)s->dtype);
+        return gm_fail(err, GM_ERR_DATA, "%s: tensor \"%.120s\" has the unknown dtype %d", path, s->name,
+                       (int)s->dtype);
     if (s->dims < 0 || s->dims > GM_ST_MAX_DIMS)
-        return gm_fail(err, GM_ERR_SHAPE, "%s: tensor \"%.120s\" has %d dimensions, expected 0 to %d", path, s->name, s->dims,
-                       GM_ST_MAX_DIMS);
+        return gm_fail(err, GM_ERR_SHAPE, "%s: tensor \"%.120s\" has %d dimensions, expected 0 to %d", path, s->name,
+                       s->dims, GM_ST_MAX_DIMS);
     for (int32_t i = 0; i < s->dims; i++)
         if (s->shape[i] < 0)
-            return gm_fail(err, GM_ERR_SHAPE, "%s: dimension %d of tensor \"%.120s\" is %" PRId64, path, i, s->name, s->shape[i]);
+            return gm_fail(err, GM_ERR_SHAPE, "%s: dimension %d of tensor \"%.120s\" is %" PRId64, path, i, s->name,
+                           s->shape[i]);
     if (!gm_st_bytes(s->dtype, s->shape, s->dims, bytes))
         return gm_fail(err, GM_ERR_SHAPE, "%s: the size of tensor \"%.120s\" overflows", path, s->name);
-    if (s->data == NULL && *bytes > 0) return gm_fail(err, GM_ERR_DATA, "%s: tensor \"%.120s\" has no data", path, s->name);
+    if (s->data == NULL && *bytes > 0)
+        return gm_fail(err, GM_ERR_DATA, "%s: tensor \"%.120s\" has no data", path, s->name);
     return GM_OK;
 }
 
@@ -55,7 +58,8 @@ static gm_status check_unique(const char *path, const gm_st_spec *specs, int32_t
 }
 
 /* The few keys are compared one with another; "format" is the writer's own. */
-static gm_status add_metadata(const char *path, const char *const *metadata, int32_t count, gm_buffer *header, gm_err *err)
+static gm_status add_metadata(const char *path, const char *const *metadata, int32_t count, gm_buffer *header,
+                              gm_err *err)
 {
     if (count < 0 || count % 2 != 0)
         return gm_fail(err, GM_ERR_DATA, "%s: %d metadata strings, expected pairs of key and value", path, count);
@@ -79,7 +83,8 @@ static gm_status add_spec(const gm_st_spec *s, uint64_t begin, uint64_t end, gm_
     GM_TRY(gm_buffer_add(header, ",", 1, err));
     GM_TRY(gm_buffer_json_string(header, s->name, err));
     GM_TRY(gm_buffer_printf(header, err, ":{\"dtype\":\"%s\",\"shape\":[", gm_dtype_name(s->dtype)));
-    for (int32_t i = 0; i < s->dims; i++) GM_TRY(gm_buffer_printf(header, err, i == 0 ? "%" PRId64 : ",%" PRId64, s->shape[i]));
+    for (int32_t i = 0; i < s->dims; i++)
+        GM_TRY(gm_buffer_printf(header, err, i == 0 ? "%" PRId64 : ",%" PRId64, s->shape[i]));
     return gm_buffer_printf(header, err, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, end);
 }
 
@@ -93,7 +98,8 @@ static gm_status make_header(const char *path, const gm_st_spec *specs, int32_t 
         uint64_t bytes;
         GM_TRY(check_spec(path, &specs[i], &bytes, err));
         if (bytes > GM_ST_MAX_INT - at)
-            return gm_fail(err, GM_ERR_SHAPE, "%s: the sizes of the tensors overflow at \"%.120s\"", path, specs[i].name);
+            return gm_fail(err, GM_ERR_SHAPE, "%s: the sizes of the tensors overflow at \"%.120s\"", path,
+                           specs[i].name);
         GM_TRY(add_spec(&specs[i], at, at + bytes, header, err));
         at += bytes;
     }
@@ -101,8 +107,8 @@ static gm_status make_header(const char *path, const gm_st_spec *specs, int32_t 
     GM_TRY(gm_buffer_add(header, "}", 1, err));
     GM_TRY(gm_buffer_add(header, "       ", (8 - header->size % 8) % 8, err));
     if (header->size > GM_ST_MAX_HEADER_BYTES)
-        return gm_fail(err, GM_ERR_DATA, "%s: the header would have %zu bytes, the format allows %u", path, header->size,
-                       GM_ST_MAX_HEADER_BYTES);
+        return gm_fail(err, GM_ERR_DATA, "%s: the header would have %zu bytes, the format allows %u", path,
+                       header->size, GM_ST_MAX_HEADER_BYTES);
     return GM_OK;
 }
 

@@ -1,4 +1,4 @@
-"""Makes tests/golden/safetensors/ and tests/fuzz/corpus/safetensors/, by hand: python tests/golden/safetensors_golden.py
+"""Makes tests/golden/safetensors/ and tests/fuzz/corpus/safetensors/: python tests/golden/safetensors_golden.py
 
 Made with safetensors 0.8.0 and torch 2.15.0; there is no randomness, so there is no seed.
 The name of this file is not safetensors.py, which would hide the library.
@@ -46,7 +46,8 @@ def mixed_file():
         "ünï \"quoted\"\n": torch.tensor([1, 2, 3], dtype=torch.uint8),
         "half": torch.tensor([0.5, -2.0], dtype=torch.float16),
     }
-    save_file(tensors, os.path.join(GOLDEN, "mixed.safetensors"), metadata={"note": "two\nlines"})  # one key: the peer keeps no order
+    # One key of metadata only: the peer writes several in any order.
+    save_file(tensors, os.path.join(GOLDEN, "mixed.safetensors"), metadata={"note": "two\nlines"})
 
 
 def pack(header, data, size=None):
@@ -83,8 +84,8 @@ def corpus():
         "two-out-of-order": pack('{"b":' + entry % ("F16", "[2]", "8,12") + "," + a + "}", bytes(12)),
         "metadata": pack('{"__metadata__":{"format":"pt","k":"\\u00e9"},' + a + "}", bytes(8)),
         "all-dtypes": pack(json.dumps({t: {"dtype": t, "shape": [], "data_offsets": [o, o + n]} for t, o, n in (
-            ("F64", 0, 8), ("I64", 8, 8), ("F32", 16, 4), ("I32", 20, 4), ("F16", 24, 2), ("BF16", 26, 2), ("I16", 28, 2),
-            ("I8", 30, 1), ("U8", 31, 1), ("BOOL", 32, 1))}), b"\x00\x01\x7f\x80\x3c" + bytes(28)),
+            ("F64", 0, 8), ("I64", 8, 8), ("F32", 16, 4), ("I32", 20, 4), ("F16", 24, 2), ("BF16", 26, 2),
+            ("I16", 28, 2), ("I8", 30, 1), ("U8", 31, 1), ("BOOL", 32, 1))}), b"\x00\x01\x7f\x80\x3c" + bytes(28)),
         "zero-size": pack('{"z":' + entry % ("F32", "[0,9]", "0,0") + "," + a + "}", bytes(8)),
         "nan": pack("{" + a + "}", b"\x00\x00\xc0\x7f" + bytes(4)),
         "twice": pack("{" + a + "," + a + "}", bytes(8)),
