@@ -143,19 +143,9 @@ static gm_status read_parts(const gm_param *p, const gm_safetensors *st, const c
     return GM_OK;
 }
 
-gm_status gm_params_load(gm_params *ps, const gm_safetensors *st, const char *prefix, bool must_have_all, int32_t *loaded, gm_err *err)
+gm_status gm_params_load(gm_params *ps, int32_t count, const gm_safetensors *st, const char *prefix, gm_err *err)
 {
-    *loaded = 0;
-    for (int32_t i = 0; i < ps->count; i++) {
-        const gm_param *p = ps->items[i];
-        gm_buffer first = { 0 };
-        GM_TRY(gm_buffer_printf(&first, err, "%s%s", prefix, p->spec.part[0]));
-        const bool is_there = gm_safetensors_find(st, first.data) != NULL;
-        gm_buffer_free(&first);
-        if (!is_there && !must_have_all) continue;
-        GM_TRY(read_parts(p, st, prefix, p->value, err));
-        ++*loaded;
-    }
+    for (int32_t i = 0; i < count; i++) GM_TRY(read_parts(ps->items[i], st, prefix, ps->items[i]->value, err));
     return GM_OK;
 }
 

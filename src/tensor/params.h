@@ -61,9 +61,8 @@ gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
 
 /* Initial values by seed: each number depends on the seed, the tensor's name and its index alone. */
 void gm_params_randomise(gm_params *ps, uint64_t seed);
-/* Reads every parameter whose first part stands in the file under `prefix` + name; *loaded counts them. With
- * `must_have_all`, a missing one is an error that names it. */
-gm_status gm_params_load(gm_params *ps, const gm_safetensors *st, const char *prefix, bool must_have_all, int32_t *loaded, gm_err *err);
+/* Reads the first `count` declared parameters from tensors called prefix + name; a missing one is an error that names it. */
+gm_status gm_params_load(gm_params *ps, int32_t count, const gm_safetensors *st, const char *prefix, gm_err *err);
 gm_status gm_params_save(const gm_params *ps, const char *path, const char *const *metadata, int32_t metadata_count, gm_err *err);
 /* AdamW's moments, as exp_avg.NAME and exp_avg_sq.NAME. */
 gm_status gm_params_save_moments(const gm_params *ps, const char *path, gm_err *err);

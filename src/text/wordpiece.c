@@ -45,7 +45,8 @@ static int32_t look_up(const gm_wordpiece *w, uint32_t hash, const char *prefix,
         if (w->slots[at].hash != hash) continue;
         const int32_t id = w->slots[at].id;
         const char *piece = w->text + w->start[id];
-        if (w->size[id] == n + skipped && memcmp(piece, prefix, skipped) == 0 && memcmp(piece + skipped, bytes, n) == 0) return id;
+        if (w->size[id] != n + skipped) continue;
+        if (memcmp(piece, prefix, skipped) == 0 && memcmp(piece + skipped, bytes, n) == 0) return id;
     }
     return -1;
 }
@@ -57,7 +58,7 @@ static gm_status add_piece(gm_wordpiece *w, const char *path, size_t start, size
     const int line = (int)w->count + 1;
     size_t bad;
     if (!gm_utf8_valid(w->text + start, size, &bad))
-        return gm_fail(err, GM_ERR_FORMAT, "%s:%d: byte %zu of the line is not UTF-8: a vocabulary is UTF-8 text, one piece a line",
+        return gm_fail(err, GM_ERR_FORMAT, "%s:%d: byte %zu of the line is not UTF-8: a vocabulary is text, one piece a line",
                        path, line, bad);
     if (size == 0) return gm_fail(err, GM_ERR_FORMAT, "%s:%d: an empty line, expected a piece: remove the line", path, line);
     GM_TRY(gm_grow((void **)&w->start, &w->start_capacity, (size_t)w->count, sizeof *w->start, err));
@@ -98,8 +99,8 @@ static gm_status fill_table(gm_wordpiece *w, const char *path, gm_err *err)
         const uint32_t hash = hash_of(piece, w->size[id]);
         const int32_t first = look_up(w, hash, "", piece, w->size[id]);
         if (first >= 0)
-            return gm_fail(err, GM_ERR_FORMAT, "%s:%d: the piece \"%s\" stands already on line %d: each piece may stand once", path,
-                           (int)id + 1, piece, (int)first + 1);
+            return gm_fail(err, GM_ERR_FORMAT, "%s:%d: the piece \"%s\" stands already on line %d: each may stand once",
+                           path, (int)id + 1, piece, (int)first + 1);
         uint32_t at = hash & w->mask;
         while (w->slots[at].id >= 0) at = (at + 1) & w->mask;
         w->slots[at] = (slot){ hash, id };
@@ -111,33 +112,59 @@ static gm_status find_special(const gm_wordpiece *w, const char *path, const cha
 {
     *id = gm_wordpiece_find(w, piece);
     if (*id >= 0) return GM_OK;
-    return gm_fail(err, GM_ERR_FORMAT, "%s: the piece %s is missing among %d: [UNK] [CLS] [SEP] [PAD] are needed, is this BERT's vocab.txt?",
+    return gm_fail(err, GM_ERR_FORMAT,
+                   "%s: the piece %s is missing among %d: [UNK] [CLS] [SEP] [PAD] are needed, is this BERT's vocab.txt?",
                    path, piece, (int)w->count);
+}
+
+/* Builds everything from w->text. */
+static gm_status understand(gm_wordpiece *w, const char *place, size_t bytes, gm_err *err)
+{
+    int32_t pad;
+    if (bytes > INT32_MAX)
+        return gm_fail(err, GM_ERR_FORMAT, "%s: %zu bytes are too long for a vocabulary: is this vocab.txt?", place, bytes);
+    GM_TRY(cut_lines(w, place, bytes, err));
+    GM_TRY(fill_table(w, place, err));
+    GM_TRY(find_special(w, place, "[UNK]", &w->unk, err));
+    GM_TRY(find_special(w, place, "[CLS]", &w->cls, err));
+    GM_TRY(find_special(w, place, "[SEP]", &w->sep, err));
+    return find_special(w, place, "[PAD]", &pad, err);
+}
+
+/* Takes over `text`, also when it fails. */
+static gm_status make(const char *place, char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err)
+{
+    gm_wordpiece *made = gm_calloc(1, sizeof *made);
+    if (made == NULL) {
+        gm_free(text);
+        return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
+    }
+    made->lower_case = lower_case;
+    made->continued = hash_of("##", 2);
+    made->text = text;
+    const gm_status status = understand(made, place, bytes, err);
+    if (status == GM_OK)
+        *w = made;
+    else
+        gm_wordpiece_destroy(made);
+    return status;
 }
 
 gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiece **w, gm_err *err)
 {
-    int32_t pad;
+    char *text = NULL;
     size_t bytes = 0;
     *w = NULL;
-    gm_wordpiece *made = gm_calloc(1, sizeof *made);
-    if (made == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", vocab_path);
-    made->lower_case = lower_case;
-    made->continued = hash_of("##", 2);
-    gm_status s = gm_file_read(vocab_path, &made->text, &bytes, err);
-    if (s == GM_OK && bytes > INT32_MAX)
-        s = gm_fail(err, GM_ERR_FORMAT, "%s: %zu bytes are too long for a vocabulary: is this vocab.txt?", vocab_path, bytes);
-    if (s == GM_OK) s = cut_lines(made, vocab_path, bytes, err);
-    if (s == GM_OK) s = fill_table(made, vocab_path, err);
-    if (s == GM_OK) s = find_special(made, vocab_path, "[UNK]", &made->unk, err);
-    if (s == GM_OK) s = find_special(made, vocab_path, "[CLS]", &made->cls, err);
-    if (s == GM_OK) s = find_special(made, vocab_path, "[SEP]", &made->sep, err);
-    if (s == GM_OK) s = find_special(made, vocab_path, "[PAD]", &pad, err);
-    if (s == GM_OK)
-        *w = made;
-    else
-        gm_wordpiece_destroy(made);
-    return s;
+    GM_TRY(gm_file_read(vocab_path, &text, &bytes, err));
+    return make(vocab_path, text, bytes, lower_case, w, err);
+}
+
+gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err)
+{
+    *w = NULL;
+    char *copy = gm_strndup(text, bytes);
+    if (copy == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
+    return make(place, copy, bytes, lower_case, w, err);
 }
 
 void gm_wordpiece_destroy(gm_wordpiece *w)
@@ -269,7 +296,8 @@ gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32
 {
     *out = (gm_encoded){ 0 };
     if (count < 0 || max_len < 3)
-        return gm_fail(err, GM_ERR_SHAPE, "a sentence of %d words in %d pieces: expected at least 0 words and room for [CLS], one piece, [SEP]",
+        return gm_fail(err, GM_ERR_SHAPE,
+                       "a sentence of %d words in %d pieces: expected no negative count and room for [CLS], one piece, [SEP]",
                        (int)count, (int)max_len);
     gm_chars chars = { 0 };
     gm_pieces pieces = { 0 };

@@ -14,6 +14,8 @@ typedef struct gm_wordpiece gm_wordpiece;
 /* vocab.txt: one piece a line, its number is the line's (0-based). Needs [UNK] [CLS] [SEP] [PAD]; a piece twice, an
  * empty file or bad UTF-8 is an error naming path:line. */
 gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiece **w, gm_err *err);
+/* The same from bytes in memory, which are copied; `place` stands in messages. */
+gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err);
 void gm_wordpiece_destroy(gm_wordpiece *w);
 int32_t gm_wordpiece_size(const gm_wordpiece *w);
 int32_t gm_wordpiece_find(const gm_wordpiece *w, const char *piece); /* -1 when unknown */

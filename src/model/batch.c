@@ -1,0 +1,215 @@
+#include "model/batch.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { ROW_UNIT = 64 };           /* capacities are multiples of this: products of few shapes, few plans */
+
+static int32_t round_rows(int32_t rows) { return (rows + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT; }
+
+static gm_status take_gold(gm_sample *s, const gm_labels *labels, gm_err *err)
+{
+    const gm_record *r = s->record;
+    if (r->entity_count == 0) return GM_OK;
+    s->gold = gm_calloc((size_t)r->entity_count, sizeof *s->gold);
+    if (s->gold == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the gold of \"%s\"", r->id);
+    for (int32_t i = 0; i < r->entity_count; i++) {
+        const gm_entity *e = &r->entities[i];
+        const int32_t type = gm_labels_find(labels, e->type);
+        if (type < 0) return gm_fail(err, GM_ERR_DATA, "record \"%s\": entities[%d] has the type \"%s\", which the model does not know", r->id, i, e->type);
+        if (e->end < s->text.words) s->gold[s->gold_count++] = (gm_span){ e->start, e->end, type };
+    }
+    return GM_OK;
+}
+
+gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len,
+                         bool with_gold, gm_err *err)
+{
+    *s = (gm_sample){ .record = r, .key = gm_fnv1a(r->id) };
+    if (gm_wordpiece_sentence(w, r->tokens, r->token_count, max_len, &s->text, err) != GM_OK) return gm_fail_at(err, "record \"%s\"", r->id);
+    const gm_status status = with_gold ? take_gold(s, labels, err) : GM_OK;
+    if (status != GM_OK) gm_sample_free(s);
+    return status;
+}
+
+void gm_sample_free(gm_sample *s)
+{
+    gm_encoded_free(&s->text);
+    gm_free(s->gold);
+    *s = (gm_sample){ 0 };
+}
+
+static void count_sample(gm_dataset *d, const gm_sample *s)
+{
+    d->pieces += s->text.count;
+    d->words += s->text.words;
+    d->entities += s->record->entity_count;
+    d->cut_sentences += s->text.is_cut;
+    d->cut_words += s->record->token_count - s->text.words;
+    d->lost_to_cut += s->record->entity_count - s->gold_count;
+    for (int32_t i = 0; i < s->gold_count; i++) d->lost_to_width += s->gold[i].end - s->gold[i].start >= GM_SPAN_WIDTHS;
+}
+
+gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len, gm_err *err)
+{
+    *d = (gm_dataset){ .records = *records };
+    *records = (gm_records){ 0 };
+    d->samples = gm_calloc(d->records.count, sizeof *d->samples);
+    gm_status status = d->samples != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu samples", d->records.count);
+    for (size_t i = 0; i < d->records.count && status == GM_OK; i++) {
+        status = gm_sample_make(&d->samples[i], &d->records.items[i], w, labels, max_len, true, err);
+        if (status == GM_OK) count_sample(d, &d->samples[i]);
+    }
+    if (status != GM_OK) gm_dataset_free(d);
+    return status;
+}
+
+void gm_dataset_free(gm_dataset *d)
+{
+    for (size_t i = 0; d->samples != NULL && i < d->records.count; i++) gm_sample_free(&d->samples[i]);
+    gm_free(d->samples);
+    gm_records_free(&d->records);
+    *d = (gm_dataset){ 0 };
+}
+
+gm_status gm_touched_make(gm_touched *t, int32_t vocabulary, gm_err *err)
+{
+    *t = (gm_touched){ .vocabulary = vocabulary };
+    t->stamp = gm_calloc((size_t)vocabulary, sizeof *t->stamp);
+    t->slot = gm_calloc((size_t)vocabulary, sizeof *t->slot);
+    if (t->stamp != NULL && t->slot != NULL) return GM_OK;
+    gm_touched_free(t);
+    return gm_fail(err, GM_ERR_NOMEM, "out of memory for a vocabulary of %d", vocabulary);
+}
+
+void gm_touched_begin(gm_touched *t)
+{
+    t->count = 0;
+    t->now++;
+}
+
+void gm_touched_free(gm_touched *t)
+{
+    gm_free(t->stamp);
+    gm_free(t->slot);
+    gm_free(t->row);
+    *t = (gm_touched){ 0 };
+}
+
+static gm_status touch(gm_touched *t, int32_t id, int32_t *slot, gm_err *err)
+{
+    if (t->stamp[id] != t->now) {
+        GM_TRY(gm_grow((void **)&t->row, &t->capacity, (size_t)t->count, sizeof *t->row, err));
+        t->stamp[id] = t->now;
+        t->slot[id] = t->count;
+        t->row[t->count++] = id;
+    }
+    *slot = t->slot[id];
+    return GM_OK;
+}
+
+/* The arrays of a batch while they are filled; the batch shows them as constants. */
+typedef struct arrays {
+    int32_t *counts;              /* tokens, words */
+    int32_t *ids, *slot, *first_piece, *tag, *cu_tokens, *cu_words;
+    gm_token *token, *word;
+    uint32_t *key, *draw;
+    uint8_t *label;
+} arrays;
+
+/* Hands out 64-byte aligned pieces of the block, or only adds up their sizes while block is NULL. */
+static void *piece(char *block, size_t *at, size_t bytes)
+{
+    void *here = block != NULL ? block + *at : NULL;
+    *at += (bytes + 63) / 64 * 64;
+    return here;
+}
+
+static size_t lay_out(arrays *a, char *block, int32_t sequences, int32_t tokens, int32_t words)
+{
+    const size_t b = (size_t)sequences, n = (size_t)tokens, m = (size_t)words, i32 = sizeof(int32_t);
+    size_t at = 0;
+    a->counts = piece(block, &at, 2 * i32);
+    a->ids = piece(block, &at, n * i32);
+    a->slot = piece(block, &at, n * i32);
+    a->token = piece(block, &at, n * sizeof(gm_token));
+    a->cu_tokens = piece(block, &at, (b + 1) * i32);
+    a->first_piece = piece(block, &at, m * i32);
+    a->word = piece(block, &at, m * sizeof(gm_token));
+    a->cu_words = piece(block, &at, (b + 1) * i32);
+    a->tag = piece(block, &at, m * i32);
+    a->label = piece(block, &at, m * GM_SPAN_WIDTHS);
+    a->key = piece(block, &at, b * i32);
+    a->draw = piece(block, &at, b * i32);
+    return at;
+}
+
+/* Class of every span that starts at the sentence's words, none before gold is put in. */
+static void fill_labels(const gm_sample *s, uint8_t *label)
+{
+    for (int32_t i = 0; i < s->text.words; i++)
+        for (int32_t w = 0; w < GM_SPAN_WIDTHS; w++) label[i * GM_SPAN_WIDTHS + w] = i + w < s->text.words ? 0 : 255;
+    for (int32_t k = 0; k < s->gold_count; k++) {
+        const gm_span g = s->gold[k];
+        if (g.end - g.start < GM_SPAN_WIDTHS) label[g.start * GM_SPAN_WIDTHS + g.end - g.start] = (uint8_t)(g.type + 1);
+    }
+}
+
+static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const gm_batch_options *o, gm_err *err)
+{
+    const int32_t at = a->cu_tokens[b], word_at = a->cu_words[b];
+    for (int32_t i = 0; i < s->text.count; i++) {
+        a->ids[at + i] = a->slot[at + i] = s->text.ids[i];
+        a->token[at + i] = (gm_token){ b, i };
+        if (o->touched != NULL) GM_TRY(touch(o->touched, s->text.ids[i], &a->slot[at + i], err));
+    }
+    for (int32_t i = 0; i < s->text.words; i++) {
+        a->first_piece[word_at + i] = at + s->text.first_piece[i];
+        a->word[word_at + i] = (gm_token){ b, i };
+    }
+    fill_labels(s, a->label + (size_t)word_at * GM_SPAN_WIDTHS);
+    gm_tags_encode(o->scheme, s->gold, s->gold_count, a->tag + word_at, s->text.words);
+    a->key[b] = s->key;
+    a->draw[b] = o->draw;
+    a->cu_tokens[b + 1] = at + s->text.count;
+    a->cu_words[b + 1] = word_at + s->text.words;
+    return GM_OK;
+}
+
+gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t count, gm_batch_options o, gm_err *err)
+{
+    int32_t tokens = 0, words = 0;
+    for (int32_t i = 0; i < count; i++) {
+        tokens += samples[i]->text.count;
+        words += samples[i]->text.words;
+    }
+    const int32_t token_room = round_rows(tokens), word_room = round_rows(words);
+    arrays a;
+    const size_t bytes = lay_out(&a, NULL, count, token_room, word_room);
+    if (bytes > b->block_bytes) {
+        gm_free(b->block);
+        b->block_bytes = bytes + bytes / 2; /* the largest batches come early or never: few growths */
+        b->block = gm_malloc(b->block_bytes);
+        if (b->block == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a batch of %zu bytes", b->block_bytes);
+    }
+    lay_out(&a, b->block, count, token_room, word_room);
+    memset(b->block, 0, bytes);
+    a.counts[0] = tokens;
+    a.counts[1] = words;
+    for (int32_t i = 0; i < count; i++) GM_TRY(fill_sequence(&a, i, samples[i], &o, err));
+    b->tokens = (gm_pack){ a.cu_tokens, a.token, &a.counts[0], a.key, a.draw, tokens, token_room, count };
+    b->words = (gm_pack){ a.cu_words, a.word, &a.counts[1], a.key, a.draw, words, word_room, count };
+    b->ids = a.ids;
+    b->slot = a.slot;
+    b->first_piece = a.first_piece;
+    b->span_label = a.label;
+    b->tag = a.tag;
+    return GM_OK;
+}
+
+void gm_batch_free(gm_batch *b)
+{
+    gm_free(b->block);
+    *b = (gm_batch){ 0 };
+}

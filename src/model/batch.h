@@ -1,0 +1,74 @@
+/* Samples ready for the encoder, and batches of them: packed, never padded, one block of memory each. Heads see words
+ * only; gold for scoring stays in the records. */
+#ifndef GM_MODEL_BATCH_H
+#define GM_MODEL_BATCH_H
+
+#include "data/labels.h"
+#include "data/records.h"
+#include "tensor/tensor.h"
+#include "text/wordpiece.h"
+
+enum { GM_SPAN_WIDTHS = 8 };      /* widest span of the span head, in words */
+
+/* A record as the encoder reads it. */
+typedef struct gm_sample {
+    const gm_record *record;      /* the caller's */
+    gm_encoded text;              /* pieces; text.words may be fewer than the record's: the sentence was cut */
+    gm_span *gold;                /* entities whose words were all kept, typed */
+    int32_t gold_count;
+    uint32_t key;                 /* FNV-1a of the id: the sample's dropout */
+} gm_sample;
+
+typedef struct gm_dataset {
+    gm_records records;
+    gm_sample *samples;           /* [records.count] */
+    int64_t pieces, words, entities;
+    int64_t cut_sentences, cut_words; /* lost to the model's length */
+    int64_t lost_to_cut, lost_to_width; /* entities that a span head cannot learn; they stay in the gold count */
+} gm_dataset;
+
+/* with_gold: entities get types by `labels`; a type it lacks is GM_ERR_DATA naming the record. */
+gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len,
+                         bool with_gold, gm_err *err);
+void gm_sample_free(gm_sample *s);
+
+/* Takes over the records' memory, also when it fails. */
+gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len, gm_err *err);
+void gm_dataset_free(gm_dataset *d);
+
+/* Rows of the word-embedding table that a step touches, in order of first use. Nothing here is proportional to the
+ * vocabulary but its two arrays, made once. */
+typedef struct gm_touched {
+    uint32_t *stamp;              /* [vocabulary] number of the step that met the row last */
+    int32_t *slot;                /* [vocabulary] */
+    int32_t *row;                 /* [count] the list itself */
+    size_t capacity;
+    int32_t count, vocabulary;
+    uint32_t now;
+} gm_touched;
+gm_status gm_touched_make(gm_touched *t, int32_t vocabulary, gm_err *err);
+void gm_touched_begin(gm_touched *t);
+void gm_touched_free(gm_touched *t);
+
+typedef struct gm_batch {
+    gm_pack tokens, words;
+    const int32_t *ids;           /* [tokens] */
+    const int32_t *slot;          /* [tokens] place of the id among the touched rows; ids themselves without gm_touched */
+    const int32_t *first_piece;   /* [words] row of each word's first piece */
+    const uint8_t *span_label;    /* [words * GM_SPAN_WIDTHS] 0 none, type + 1, 255 beyond the sentence */
+    const int32_t *tag;           /* [words] */
+    void *block;                  /* all of the above */
+    size_t block_bytes;
+} gm_batch;
+
+typedef struct gm_batch_options {
+    gm_tag_scheme scheme;
+    uint32_t draw;                /* of dropout: the step */
+    gm_touched *touched;          /* NULL: slot = ids */
+} gm_batch_options;
+
+/* Fills the batch from samples in this order; its block is reused and grows only when it must. */
+gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t count, gm_batch_options o, gm_err *err);
+void gm_batch_free(gm_batch *b);
+
+#endif

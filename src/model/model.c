@@ -1,0 +1,58 @@
+#include "model/model.h"
+
+#include "base/memory.h"
+
+gm_status gm_model_loss(const gm_model *m, gm_tape *t, const gm_batch *b)
+{
+    gm_tensor *states;
+    float *logits;
+    GM_TRY(gm_bert_forward(&m->bert, t, b, &states));
+    if (m->options.head == GM_HEAD_CRF) return gm_crf_head_loss(&m->crf, t, b, states);
+    return gm_span_head_forward(&m->span, t, b, states, true, &logits);
+}
+
+static gm_status find_spans(const gm_model *m, gm_tape *t, const gm_batch *b, gm_tensor *states, gm_found *found, int32_t *first)
+{
+    float *logits;
+    GM_TRY(gm_span_head_forward(&m->span, t, b, states, false, &logits));
+    for (int32_t s = 0; s < b->words.sequences; s++) {
+        const int32_t at = b->words.cu[s], n = b->words.cu[s + 1] - at;
+        const float *rows = logits + (size_t)at * GM_SPAN_WIDTHS * (size_t)(m->labels.count + 1);
+        first[s + 1] = first[s] + gm_span_decode(rows, n, m->labels.count, m->options.is_nested, found + first[s]);
+    }
+    return GM_OK;
+}
+
+static gm_status find_tags(const gm_model *m, gm_tape *t, const gm_batch *b, gm_tensor *states, gm_found *found, int32_t *first)
+{
+    int32_t *path;
+    float *marginal;
+    gm_span *scratch;
+    GM_TRY(gm_crf_head_paths(&m->crf, t, b, states, &path, &marginal));
+    GM_TRY(gm_tape_low(t, (size_t)b->words.rows * sizeof *scratch, &scratch));
+    for (int32_t s = 0; s < b->words.sequences; s++) {
+        const int32_t at = b->words.cu[s], n = b->words.cu[s + 1] - at;
+        first[s + 1] = first[s] + gm_crf_spans(&m->crf, path + at, marginal + (size_t)at * (size_t)m->crf.tags, n, scratch, found + first[s]);
+    }
+    return GM_OK;
+}
+
+gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_found **found, int32_t **first)
+{
+    gm_tensor *states;
+    GM_TRY(gm_tape_low(t, ((size_t)b->words.sequences + 1) * sizeof(int32_t), first));
+    GM_TRY(gm_tape_low(t, (size_t)b->words.rows * GM_SPAN_WIDTHS * sizeof(gm_found), found));
+    (*first)[0] = 0;
+    GM_TRY(gm_bert_forward(&m->bert, t, b, &states));
+    return (m->options.head == GM_HEAD_CRF ? find_tags : find_spans)(m, t, b, states, *found, *first);
+}
+
+void gm_model_destroy(gm_model *m)
+{
+    gm_wordpiece_destroy(m->wordpiece);
+    gm_params_destroy(&m->params);
+    gm_labels_free(&m->labels);
+    gm_free(m->config_json);
+    gm_free(m->vocab);
+    *m = (gm_model){ 0 };
+}

@@ -1,0 +1,50 @@
+/* The local model: tokenizer, encoder, head and label set; made from a Hugging Face encoder, or read from a folder that
+ * training wrote (model.safetensors, config.json, vocab.txt, gmner.json). Read-only while workers run it. */
+#ifndef GM_MODEL_H
+#define GM_MODEL_H
+
+#include "model/bert.h"
+#include "model/heads.h"
+
+typedef enum gm_head_kind { GM_HEAD_SPAN, GM_HEAD_CRF } gm_head_kind;
+
+typedef struct gm_model_options {
+    gm_head_kind head;
+    gm_tag_scheme scheme;
+    bool is_nested, dense_embedding;
+    int32_t max_len;
+    float dropout;
+    uint64_t seed;            /* of the initial weights */
+} gm_model_options;
+
+typedef struct gm_model {
+    gm_model_options options;
+    gm_labels labels;
+    gm_wordpiece *wordpiece;
+    gm_params params;
+    int32_t encoder_params;   /* the first so many of params are the encoder's */
+    gm_bert bert;
+    gm_span_head span;
+    gm_crf_head crf;
+    char *config_json, *vocab; /* files kept as they came, to be written beside the weights */
+    size_t config_size, vocab_size;
+    bool lower_case;
+} gm_model;
+
+/* A new model over the encoder in `folder` (config.json, vocab.txt, model.safetensors); the head is initialised by seed. */
+gm_status gm_model_create(const char *folder, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
+/* A small random encoder (two layers, hidden 64, two heads) whose vocabulary is made of the words of `records`. */
+gm_status gm_model_create_tiny(const gm_records *records, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
+/* Reads a folder that gm_model_save wrote, or a run folder (then its best/). for_training also makes moments. */
+gm_status gm_model_load(const char *folder, bool for_training, gm_model *m, gm_err *err);
+/* Writes the four files into an existing folder. */
+gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err);
+void gm_model_destroy(gm_model *m);
+
+/* Forward pass and loss of one shard, recorded on the tape: its loss is t->loss. */
+gm_status gm_model_loss(const gm_model *m, gm_tape *t, const gm_batch *b);
+/* Entities of each sentence of a batch, in order of start, from the tape's arena: sentence s has found[first[s]] ..
+ * found[first[s + 1] - 1]. */
+gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_found **found, int32_t **first);
+
+#endif

@@ -1,0 +1,279 @@
+/* Making, reading and writing model folders. */
+#include <math.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "model/model.h"
+#include "model/tiny.h"
+
+enum { FORMAT_VERSION = 1 };
+
+/* Reads folder/name; *bytes is the caller's. */
+static gm_status read_in(const char *folder, const char *name, char **bytes, size_t *size, gm_err *err)
+{
+    char *path = gm_path_join(folder, name);
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    const gm_status status = gm_file_read(path, bytes, size, err);
+    gm_free(path);
+    return status;
+}
+
+static gm_status write_in(const char *folder, const char *name, const char *bytes, size_t size, gm_err *err)
+{
+    gm_out out = { 0 };
+    char *path = gm_path_join(folder, name);
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status = gm_out_open(&out, path, err);
+    if (status == GM_OK) status = gm_out_write(&out, bytes, size, err);
+    if (status == GM_OK) status = gm_out_commit(&out, err);
+    gm_out_abort(&out);
+    gm_free(path);
+    return status;
+}
+
+/* do_lower_case of tokenizer_config.json; true where the file or the key is missing, as in BERT's own default. */
+static gm_status read_lower_case(const char *folder, bool *lower, gm_err *err)
+{
+    char *path = gm_path_join(folder, "tokenizer_config.json"), *text = NULL;
+    size_t size = 0;
+    cJSON *root = NULL;
+    *lower = true;
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status = GM_OK;
+    if (gm_path_exists(path)) {
+        status = gm_file_read(path, &text, &size, err);
+        if (status == GM_OK && (status = gm_json_parse(text, size, &root, err)) != GM_OK) gm_fail_at(err, "%s", path);
+        const cJSON *key = root != NULL ? cJSON_GetObjectItemCaseSensitive(root, "do_lower_case") : NULL;
+        if (cJSON_IsBool(key)) *lower = cJSON_IsTrue(key);
+    }
+    cJSON_Delete(root);
+    gm_free(text);
+    gm_free(path);
+    return status;
+}
+
+/* Tokenizer and encoder sizes from the texts that the model holds. */
+static gm_status understand(gm_model *m, const char *folder, gm_err *err)
+{
+    char *config = gm_path_join(folder, "config.json"), *vocab = gm_path_join(folder, "vocab.txt");
+    gm_status status = config != NULL && vocab != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    if (status == GM_OK) status = gm_bert_read_config(config, m->config_json, m->config_size, &m->bert.config, err);
+    if (status == GM_OK) status = gm_wordpiece_parse(vocab, m->vocab, m->vocab_size, m->lower_case, &m->wordpiece, err);
+    if (status == GM_OK && gm_wordpiece_size(m->wordpiece) > m->bert.config.vocabulary)
+        status = gm_fail(err, GM_ERR_FORMAT, "%s: %d pieces, but config.json says \"vocab_size\" %d", vocab, gm_wordpiece_size(m->wordpiece), m->bert.config.vocabulary);
+    if (status == GM_OK && m->options.max_len > m->bert.config.positions)
+        status = gm_fail(err, GM_ERR_CONFIG, "max_len is %d, but the encoder in %s has %d positions", m->options.max_len, folder, m->bert.config.positions);
+    gm_free(config);
+    gm_free(vocab);
+    return status;
+}
+
+static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, gm_err *err)
+{
+    const int32_t hidden = m->bert.config.hidden;
+    GM_TRY(gm_bert_declare(&m->bert, &m->params, with_pooler, m->options.dense_embedding, err));
+    m->encoder_params = m->params.count;
+    if (m->options.head == GM_HEAD_CRF)
+        GM_TRY(gm_crf_head_declare(&m->crf, &m->params, hidden, m->labels.count, m->options.scheme, err));
+    else
+        GM_TRY(gm_span_head_declare(&m->span, &m->params, hidden, m->labels.count, err));
+    return gm_params_allocate(&m->params, with_moments, err);
+}
+
+/* Files of BertForSomething carry "bert." before every encoder name. */
+static const char *encoder_prefix(const gm_safetensors *st)
+{
+    return gm_safetensors_find(st, "bert.embeddings.word_embeddings.weight") != NULL ? "bert." : "";
+}
+
+static gm_status load_encoder(gm_model *m, const gm_safetensors *st, gm_err *err)
+{
+    const char *prefix = encoder_prefix(st);
+    const bool with_pooler = gm_safetensors_find(st, prefix[0] ? "bert.pooler.dense.weight" : "pooler.dense.weight") != NULL;
+    GM_TRY(declare_all(m, with_pooler, true, err));
+    gm_params_randomise(&m->params, m->options.seed);
+    return gm_params_load(&m->params, m->encoder_params, st, prefix, err);
+}
+
+static gm_status open_weights(const char *folder, gm_safetensors **st, gm_err *err)
+{
+    char *path = gm_path_join(folder, "model.safetensors");
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    const gm_status status = gm_safetensors_open(path, st, err);
+    gm_free(path);
+    return status;
+}
+
+static gm_status create(const char *folder, const char *labels, gm_model *m, gm_err *err)
+{
+    gm_safetensors *st = NULL;
+    if (!gm_path_is_dir(folder))
+        return gm_fail(err, GM_ERR_IO, "encoder: there is no folder %s; `tools/get-weights minilm` brings the default one to weights/minilm", folder);
+    GM_TRY(gm_labels_parse(labels, &m->labels, err));
+    GM_TRY(read_lower_case(folder, &m->lower_case, err));
+    GM_TRY(read_in(folder, "config.json", &m->config_json, &m->config_size, err));
+    GM_TRY(read_in(folder, "vocab.txt", &m->vocab, &m->vocab_size, err));
+    GM_TRY(understand(m, folder, err));
+    GM_TRY(open_weights(folder, &st, err));
+    gm_status status = load_encoder(m, st, err);
+    if (status != GM_OK && status != GM_ERR_NOMEM) status = gm_fail_at(err, "%s/model.safetensors", folder);
+    gm_safetensors_close(st);
+    return status;
+}
+
+gm_status gm_model_create(const char *folder, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err)
+{
+    *m = (gm_model){ .options = *o };
+    const gm_status status = create(folder, labels, m, err);
+    if (status != GM_OK) gm_model_destroy(m);
+    return status;
+}
+
+static gm_status create_tiny(const gm_records *records, const char *labels, gm_model *m, gm_err *err)
+{
+    m->lower_case = true;
+    GM_TRY(gm_labels_parse(labels, &m->labels, err));
+    GM_TRY(gm_tiny_files(records, &m->config_json, &m->config_size, &m->vocab, &m->vocab_size, err));
+    GM_TRY(understand(m, "tiny", err));
+    GM_TRY(declare_all(m, false, true, err));
+    gm_params_randomise(&m->params, m->options.seed);
+    return GM_OK;
+}
+
+gm_status gm_model_create_tiny(const gm_records *records, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err)
+{
+    *m = (gm_model){ .options = *o };
+    const gm_status status = create_tiny(records, labels, m, err);
+    if (status != GM_OK) gm_model_destroy(m);
+    return status;
+}
+
+/* gmner.json: what the Hugging Face files do not say. */
+static gm_status write_description(const gm_model *m, gm_buffer *out, gm_err *err)
+{
+    GM_TRY(gm_buffer_printf(out, err, "{\n  \"gmner\": %d,\n  \"head\": \"%s\",\n  \"tags\": \"%s\",\n  \"nested\": %s,\n  \"lower_case\": %s,\n  \"max_len\": %d,\n  \"dropout\": %.9g,\n  \"types\": [",
+                            FORMAT_VERSION, m->options.head == GM_HEAD_CRF ? "crf" : "span", m->options.scheme == GM_TAGS_BIOES ? "bioes" : "bio",
+                            m->options.is_nested ? "true" : "false", m->lower_case ? "true" : "false", m->options.max_len, (double)m->options.dropout));
+    for (int32_t i = 0; i < m->labels.count; i++) {
+        if (i > 0) GM_TRY(gm_buffer_printf(out, err, ", "));
+        GM_TRY(gm_buffer_json_string(out, m->labels.names[i], err));
+    }
+    return gm_buffer_printf(out, err, "]\n}\n");
+}
+
+gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err)
+{
+    gm_buffer description = { 0 };
+    char *weights = gm_path_join(folder, "model.safetensors");
+    gm_status status = weights != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    if (status == GM_OK) status = write_description(m, &description, err);
+    if (status == GM_OK) status = gm_params_save(&m->params, weights, NULL, 0, err);
+    if (status == GM_OK) status = write_in(folder, "config.json", m->config_json, m->config_size, err);
+    if (status == GM_OK) status = write_in(folder, "vocab.txt", m->vocab, m->vocab_size, err);
+    if (status == GM_OK && !m->lower_case) {
+        static const char cased[] = "{\"do_lower_case\": false}\n";
+        status = write_in(folder, "tokenizer_config.json", cased, sizeof cased - 1, err);
+    }
+    if (status == GM_OK) status = write_in(folder, "gmner.json", description.data, description.size, err);
+    gm_buffer_free(&description);
+    gm_free(weights);
+    return status;
+}
+
+static bool read_flag(const cJSON *root, const char *key, bool *value)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (!cJSON_IsBool(item)) return false;
+    *value = cJSON_IsTrue(item);
+    return true;
+}
+
+/* A word among two: false when it is neither. */
+static bool read_choice(const cJSON *root, const char *key, const char *no, const char *yes, bool *is_yes)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (!cJSON_IsString(item)) return false;
+    *is_yes = strcmp(item->valuestring, yes) == 0;
+    return *is_yes || strcmp(item->valuestring, no) == 0;
+}
+
+static gm_status read_types(const cJSON *types, gm_labels *labels, gm_err *err)
+{
+    gm_buffer list = { 0 };
+    gm_status status = cJSON_IsArray(types) ? GM_OK : gm_fail(err, GM_ERR_FORMAT, "\"types\" is not an array");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, types)
+    {
+        if (status == GM_OK && !cJSON_IsString(item)) status = gm_fail(err, GM_ERR_FORMAT, "\"types\" holds something that is not a string");
+        if (status == GM_OK) status = gm_buffer_printf(&list, err, "%s%s", list.size > 0 ? "," : "", item->valuestring);
+    }
+    if (status == GM_OK) status = gm_labels_parse(list.data != NULL ? list.data : "", labels, err);
+    gm_buffer_free(&list);
+    return status;
+}
+
+static gm_status read_description(gm_model *m, const cJSON *root, gm_err *err)
+{
+    const cJSON *version = cJSON_GetObjectItemCaseSensitive(root, "gmner"), *max_len = cJSON_GetObjectItemCaseSensitive(root, "max_len");
+    const cJSON *dropout = cJSON_GetObjectItemCaseSensitive(root, "dropout");
+    bool is_crf, is_bioes;
+    if (!cJSON_IsNumber(version) || version->valuedouble != FORMAT_VERSION)
+        return gm_fail(err, GM_ERR_FORMAT, "\"gmner\" is not %d: the folder was written by another release", FORMAT_VERSION);
+    if (!read_choice(root, "head", "span", "crf", &is_crf)) return gm_fail(err, GM_ERR_FORMAT, "\"head\" is neither \"span\" nor \"crf\"");
+    if (!read_choice(root, "tags", "bio", "bioes", &is_bioes)) return gm_fail(err, GM_ERR_FORMAT, "\"tags\" is neither \"bio\" nor \"bioes\"");
+    if (!read_flag(root, "nested", &m->options.is_nested) || !read_flag(root, "lower_case", &m->lower_case))
+        return gm_fail(err, GM_ERR_FORMAT, "\"nested\" or \"lower_case\" is missing or not a boolean");
+    if (!cJSON_IsNumber(max_len) || !(max_len->valuedouble >= 3 && max_len->valuedouble <= 1 << 20) || floor(max_len->valuedouble) != max_len->valuedouble)
+        return gm_fail(err, GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces");
+    if (!cJSON_IsNumber(dropout) || !(dropout->valuedouble >= 0 && dropout->valuedouble < 1)) return gm_fail(err, GM_ERR_FORMAT, "\"dropout\" is missing or not in [0, 1)");
+    m->options.head = is_crf ? GM_HEAD_CRF : GM_HEAD_SPAN;
+    m->options.scheme = is_bioes ? GM_TAGS_BIOES : GM_TAGS_BIO;
+    m->options.max_len = (int32_t)max_len->valuedouble;
+    m->options.dropout = (float)dropout->valuedouble;
+    return read_types(cJSON_GetObjectItemCaseSensitive(root, "types"), &m->labels, err);
+}
+
+static gm_status load_description(gm_model *m, const char *folder, gm_err *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    cJSON *root = NULL;
+    GM_TRY(read_in(folder, "gmner.json", &text, &size, err));
+    gm_status status = gm_json_parse(text, size, &root, err);
+    if (status == GM_OK) status = read_description(m, root, err);
+    if (status != GM_OK && status != GM_ERR_NOMEM) status = gm_fail_at(err, "%s/gmner.json", folder);
+    cJSON_Delete(root);
+    gm_free(text);
+    return status;
+}
+
+static gm_status load(const char *folder, bool for_training, gm_model *m, gm_err *err)
+{
+    gm_safetensors *st = NULL;
+    GM_TRY(load_description(m, folder, err));
+    GM_TRY(read_in(folder, "config.json", &m->config_json, &m->config_size, err));
+    GM_TRY(read_in(folder, "vocab.txt", &m->vocab, &m->vocab_size, err));
+    GM_TRY(understand(m, folder, err));
+    GM_TRY(open_weights(folder, &st, err));
+    gm_status status = declare_all(m, gm_safetensors_find(st, "pooler.dense.weight") != NULL, for_training, err);
+    if (status == GM_OK) status = gm_params_load(&m->params, m->params.count, st, "", err);
+    if (status != GM_OK && status != GM_ERR_NOMEM) status = gm_fail_at(err, "%s/model.safetensors", folder);
+    gm_safetensors_close(st);
+    return status;
+}
+
+gm_status gm_model_load(const char *folder, bool for_training, gm_model *m, gm_err *err)
+{
+    *m = (gm_model){ 0 };
+    char *here = gm_path_join(folder, "gmner.json"), *best = gm_path_join(folder, "best");
+    gm_status status = here != NULL && best != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    if (status == GM_OK && !gm_path_exists(here) && !gm_path_is_dir(best))
+        status = gm_fail(err, GM_ERR_IO, "%s: neither a model folder (no gmner.json) nor a run folder (no best/)", folder);
+    if (status == GM_OK) status = load(gm_path_exists(here) ? folder : best, for_training, m, err);
+    gm_free(here);
+    gm_free(best);
+    if (status != GM_OK) gm_model_destroy(m);
+    return status;
+}
