@@ -12,12 +12,15 @@ static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / 
 
 gm_status gm_arena_init(gm_arena *a, size_t bytes, gm_err *err)
 {
-    *a = (gm_arena){ 0 };
+    *a = (gm_arena) { 0 };
     if (bytes > SIZE_MAX / 2) return gm_fail(err, GM_ERR_NOMEM, "an arena of %zu bytes is too large", bytes);
     const size_t size = round_up(bytes ? bytes : 1, PAGE);
     void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
-        return gm_fail(err, GM_ERR_NOMEM, "cannot reserve %zu bytes of address space for an arena: raise the limit (ulimit -v) or use fewer threads", size);
+        return gm_fail(
+            err, GM_ERR_NOMEM,
+            "cannot reserve %zu bytes of address space for an arena: raise the limit (ulimit -v) or use fewer threads",
+            size);
     a->base = base;
     a->size = size;
     return GM_OK;
@@ -26,7 +29,7 @@ gm_status gm_arena_init(gm_arena *a, size_t bytes, gm_err *err)
 void gm_arena_destroy(gm_arena *a)
 {
     if (a->base != NULL) munmap(a->base, a->size);
-    *a = (gm_arena){ 0 };
+    *a = (gm_arena) { 0 };
 }
 
 /* Debug builds let whoever reads a block before writing it, or after its release, meet NaN. */
@@ -69,7 +72,7 @@ void *gm_arena_high(gm_arena *a, size_t bytes)
     return block;
 }
 
-gm_mark gm_arena_mark(const gm_arena *a) { return (gm_mark){ a->low, a->high }; }
+gm_mark gm_arena_mark(const gm_arena *a) { return (gm_mark) { a->low, a->high }; }
 
 void gm_arena_release(gm_arena *a, gm_mark mark)
 {
@@ -81,4 +84,4 @@ void gm_arena_release(gm_arena *a, gm_mark mark)
     a->high = mark.high;
 }
 
-void gm_arena_reset(gm_arena *a) { gm_arena_release(a, (gm_mark){ 0, 0 }); }
+void gm_arena_reset(gm_arena *a) { gm_arena_release(a, (gm_mark) { 0, 0 }); }

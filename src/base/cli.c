@@ -42,7 +42,8 @@ gm_status gm_parse_num(const char *text, double *value, gm_err *err)
     char *end = NULL;
     const bool is_decimal = text[0] != '\0' && text[strspn(text, "0123456789+-.eE")] == '\0';
     const double parsed = is_decimal ? strtod(text, &end) : 0.0;
-    if (!is_decimal || end == text || *end != '\0') return gm_fail(err, GM_ERR_USAGE, "expected a number, found \"%s\"", text);
+    if (!is_decimal || end == text || *end != '\0')
+        return gm_fail(err, GM_ERR_USAGE, "expected a number, found \"%s\"", text);
     if (!isfinite(parsed)) return gm_fail(err, GM_ERR_USAGE, "%s is too large for a number", text);
     *value = parsed;
     return GM_OK;
@@ -54,7 +55,8 @@ static void print_default(const gm_option *o)
 {
     switch (o->type) {
     case GM_OPT_STR:
-        if (*(const char **)o->value != NULL && **(const char **)o->value != '\0') printf(" (default %s)", *(const char **)o->value);
+        if (*(const char **)o->value != NULL && **(const char **)o->value != '\0')
+            printf(" (default %s)", *(const char **)o->value);
         break;
     case GM_OPT_INT: printf(" (default %" PRId64 ")", *(int64_t *)o->value); break;
     case GM_OPT_U64: printf(" (default %" PRIu64 ")", *(uint64_t *)o->value); break;
@@ -76,8 +78,10 @@ static void print_help(const gm_command *command, const gm_option *options, int 
     for (int i = 0; i < count; i++) {
         const gm_option *o = &options[i];
         print_option(o->name, o->type != GM_OPT_FLAG && o->argument != NULL ? o->argument : "", o->help);
-        if (o->is_required) printf(" (required)");
-        else print_default(o);
+        if (o->is_required)
+            printf(" (required)");
+        else
+            print_default(o);
         printf("\n");
     }
     print_option("log-level", "LEVEL", "error, warn, info or debug (default info)\n");
@@ -150,16 +154,17 @@ static gm_status store(const gm_option *o, const char *text, gm_err *err)
 }
 
 /* The value of option `name`: behind '=' or the next word, which *i is moved to. */
-static gm_status take_value(const char *name, const char *argument, const char *inline_value, int argc, char **argv, int *i,
-                            const char **value, gm_err *err)
+static gm_status take_value(const char *name, const char *argument, const char *inline_value, int argc, char **argv,
+                            int *i, const char **value, gm_err *err)
 {
     *value = inline_value;
     if (inline_value != NULL) return GM_OK;
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
     if (next == NULL) return gm_fail(err, GM_ERR_USAGE, "--%s needs a value: --%s %s", name, name, argument);
     if (strncmp(next, "--", 2) == 0)
-        return gm_fail(err, GM_ERR_USAGE, "--%s needs a value, found the option %s (a value like that is written --%s=%s)", name,
-                       next, name, next);
+        return gm_fail(err, GM_ERR_USAGE,
+                       "--%s needs a value, found the option %s (a value like that is written --%s=%s)", name, next,
+                       name, next);
     *value = next;
     (*i)++;
     return GM_OK;
@@ -197,7 +202,8 @@ static gm_status parse_option(parsing *p, int argc, char **argv, int *i)
     if (o->type == GM_OPT_FLAG && inline_value != NULL)
         return gm_fail(p->err, GM_ERR_USAGE, "--%s takes no value, found \"%s\"", name, inline_value);
     if (o->type != GM_OPT_FLAG)
-        GM_TRY(take_value(name, o->argument != NULL ? o->argument : "VALUE", inline_value, argc, argv, i, &value, p->err));
+        GM_TRY(
+            take_value(name, o->argument != NULL ? o->argument : "VALUE", inline_value, argc, argv, i, &value, p->err));
     return store(o, value, p->err);
 }
 
@@ -212,10 +218,14 @@ static gm_status parse_all(parsing *p, int argc, char **argv)
 {
     bool only_words = false; /* behind "--" */
     for (int i = 1; i < argc; i++) {
-        if (only_words || argv[i][0] != '-' || strcmp(argv[i], "-") == 0) GM_TRY(parse_word(p, argv[i]));
-        else if (strcmp(argv[i], "--") == 0) only_words = true;
-        else if (argv[i][1] != '-') return gm_fail(p->err, GM_ERR_USAGE, "unknown option %s: options begin with two dashes", argv[i]);
-        else GM_TRY(parse_option(p, argc, argv, &i));
+        if (only_words || argv[i][0] != '-' || strcmp(argv[i], "-") == 0)
+            GM_TRY(parse_word(p, argv[i]));
+        else if (strcmp(argv[i], "--") == 0)
+            only_words = true;
+        else if (argv[i][1] != '-')
+            return gm_fail(p->err, GM_ERR_USAGE, "unknown option %s: options begin with two dashes", argv[i]);
+        else
+            GM_TRY(parse_option(p, argc, argv, &i));
     }
     for (int k = 0; k < p->count; k++)
         if (p->options[k].is_required && !p->given[k])
@@ -227,7 +237,9 @@ gm_status gm_cli_parse(const gm_command *command, gm_option *options, int count,
                        int *word_count, int argc, char **argv, bool *done, gm_err *err)
 {
     gm_err scratch; /* places are put before messages, so there must be one */
-    parsing p = { .options = options, .count = count, .words = words, .max_words = max_words, .err = err != NULL ? err : &scratch };
+    parsing p = {
+        .options = options, .count = count, .words = words, .max_words = max_words, .err = err != NULL ? err : &scratch
+    };
     if (word_count != NULL) *word_count = 0;
     *done = answer(command, options, count, argc, argv);
     if (*done) return GM_OK;
@@ -244,7 +256,9 @@ int gm_cli_finish(const gm_command *command, gm_status status, const gm_err *err
     if (status == GM_OK) return 0;
     const char *name = command != NULL ? command->name : "", *blank = command != NULL ? " " : "";
     const char *message = err != NULL && err->status == status ? err->text : gm_status_text(status);
-    if (status == GM_ERR_USAGE) fprintf(stderr, "gmner%s%s: %s\ntry gmner%s%s --help\n", blank, name, message, blank, name);
-    else fprintf(stderr, "gmner%s%s: %s\n", blank, name, message);
+    if (status == GM_ERR_USAGE)
+        fprintf(stderr, "gmner%s%s: %s\ntry gmner%s%s --help\n", blank, name, message, blank, name);
+    else
+        fprintf(stderr, "gmner%s%s: %s\n", blank, name, message);
     return gm_status_exit(status);
 }

@@ -75,7 +75,7 @@ const char *gm_nearest(const char *word, const char *const *names, int count)
     const size_t n = strlen(word);
     if (n == 0 || n > MAX_WORD) return NULL;
     const char *nearest = NULL;
-    int best = (int)n / 4 + 2; /* one mistake in a short word, one more for every four letters */
+    int best = (int)n / 4 + 2;        /* one mistake in a short word, one more for every four letters */
     if (best > (int)n) best = (int)n; /* all letters wrong is not near */
     for (int i = 0; i < count; i++) {
         const size_t m = strlen(names[i]);
@@ -106,7 +106,8 @@ static const char *nearest_key(const char *word)
 static gm_status unknown_key(const char *name, gm_err *err)
 {
     const char *nearest = nearest_key(name);
-    if (nearest == NULL) return gm_fail(err, GM_ERR_CONFIG, "unknown key \"%s\": docs/configuration.md lists all keys", name);
+    if (nearest == NULL)
+        return gm_fail(err, GM_ERR_CONFIG, "unknown key \"%s\": docs/configuration.md lists all keys", name);
     return gm_fail(err, GM_ERR_CONFIG, "unknown key \"%s\": did you mean \"%s\"?", name, nearest);
 }
 
@@ -143,7 +144,8 @@ static gm_status wrong_value(const struct key_info *info, const char *found, gm_
 {
     gm_buffer wanted = { 0 };
     gm_status status = describe(info, &wanted, err);
-    if (status == GM_OK) status = gm_fail(err, GM_ERR_CONFIG, "%s: expected %s, found %.200s", info->name, wanted.data, found);
+    if (status == GM_OK)
+        status = gm_fail(err, GM_ERR_CONFIG, "%s: expected %s, found %.200s", info->name, wanted.data, found);
     gm_buffer_free(&wanted);
     return status;
 }
@@ -301,10 +303,12 @@ static gm_status load_leaf(loading *l, gm_key k, const gm_json_member *m)
     GM_TRY(decode(m->value, m->value_len, &text, l->err));
     uint64_t seed;
     gm_status status;
-    if (keys[k].type == TYPE_U64 && *m->value != '"' && gm_parse_u64(text, &seed, NULL) == GM_OK && seed > EXACT_IN_DOUBLE)
-        status = gm_fail(l->err, GM_ERR_CONFIG,
-                         "%s: %s is beyond 2^53, where JSON programs round numbers: write it as a string, \"%s\": \"%s\"",
-                         key_names[k], text, key_names[k], text);
+    if (keys[k].type == TYPE_U64 && *m->value != '"' && gm_parse_u64(text, &seed, NULL) == GM_OK &&
+        seed > EXACT_IN_DOUBLE)
+        status =
+            gm_fail(l->err, GM_ERR_CONFIG,
+                    "%s: %s is beyond 2^53, where JSON programs round numbers: write it as a string, \"%s\": \"%s\"",
+                    key_names[k], text, key_names[k], text);
     else
         status = set_value(l->c, k, text, l->origin, l->err);
     gm_free(text);
@@ -333,7 +337,8 @@ static gm_status load_object(loading *l, const char *object, const char *prefix)
 static gm_status load_member(loading *l, const char *object, const char *path, const gm_json_member *m)
 {
     gm_key k;
-    if (stands_before(object, m)) gm_fail(l->err, GM_ERR_CONFIG, "key \"%s\" stands twice: leave one", path);
+    if (stands_before(object, m))
+        gm_fail(l->err, GM_ERR_CONFIG, "key \"%s\" stands twice: leave one", path);
     else if (find_key(path, strlen(path), &k)) {
         if (load_leaf(l, k, m) == GM_OK) return GM_OK;
     } else if (*m->value == '{' && is_prefix(path)) {
@@ -352,7 +357,8 @@ static gm_status load_object(loading *l, const char *object, const char *prefix)
         char *name = NULL;
         gm_buffer path = { 0 };
         gm_status status = decode(m.key - 1, m.key_len + 2, &name, l->err);
-        if (status == GM_OK) status = gm_buffer_printf(&path, l->err, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
+        if (status == GM_OK)
+            status = gm_buffer_printf(&path, l->err, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
         if (status == GM_OK) status = load_member(l, object, path.data, &m);
         gm_buffer_free(&path);
         gm_free(name);
@@ -491,15 +497,14 @@ static void print_values(const struct key_info *info, FILE *to)
 
 void gm_config_print_docs(FILE *to)
 {
-    fprintf(to,
-            "# Configuration\n\n"
-            "A configuration is a JSON object. Keys may be nested (`{\"train\": {\"lr\": 1e-4}}`) or dotted\n"
-            "(`{\"train.lr\": 1e-4}`). Defaults come first, then the file given with `--config`, then each\n"
-            "`--set key=value` in the order given. `--print-config` shows every value and where it came from.\n\n"
-            "An unknown key, a key that stands twice in a file, a value of another type or one out of range is an\n"
-            "error; nothing is replaced silently. Relative paths start at the working directory. A `seed` beyond\n"
-            "2^53 is written as a string of digits, because JSON programs round larger numbers.\n\n"
-            "| key | values | default | meaning |\n|---|---|---|---|\n");
+    fprintf(to, "# Configuration\n\n"
+                "A configuration is a JSON object. Keys may be nested (`{\"train\": {\"lr\": 1e-4}}`) or dotted\n"
+                "(`{\"train.lr\": 1e-4}`). Defaults come first, then the file given with `--config`, then each\n"
+                "`--set key=value` in the order given. `--print-config` shows every value and where it came from.\n\n"
+                "An unknown key, a key that stands twice in a file, a value of another type or one out of range is an\n"
+                "error; nothing is replaced silently. Relative paths start at the working directory. A `seed` beyond\n"
+                "2^53 is written as a string of digits, because JSON programs round larger numbers.\n\n"
+                "| key | values | default | meaning |\n|---|---|---|---|\n");
     for (int k = 0; k < GM_KEY_COUNT; k++) {
         fprintf(to, "| `%s` | ", keys[k].name);
         print_values(&keys[k], to);

@@ -63,7 +63,7 @@ gm_status gm_file_read(const char *path, char **bytes, size_t *size, gm_err *err
 gm_status gm_lines_open(gm_lines *l, const char *path, gm_err *err)
 {
     const bool is_stdin = strcmp(path, "-") == 0;
-    *l = (gm_lines){ .path = is_stdin ? "stdin" : path };
+    *l = (gm_lines) { .path = is_stdin ? "stdin" : path };
     l->file = is_stdin ? stdin : fopen(path, "rb");
     if (l->file == NULL) return io_error(err, path, "cannot open");
     return GM_OK;
@@ -94,14 +94,14 @@ void gm_lines_close(gm_lines *l)
 {
     if (l->file != NULL && l->file != stdin) fclose(l->file);
     gm_free(l->line);
-    *l = (gm_lines){ 0 };
+    *l = (gm_lines) { 0 };
 }
 
 static void forget(gm_out *o)
 {
     gm_free(o->path);
     gm_free(o->part);
-    *o = (gm_out){ 0 };
+    *o = (gm_out) { 0 };
 }
 
 /* "last/" and ".part" give "last.part". */
@@ -126,7 +126,7 @@ static bool is_replaceable(const char *path)
 
 gm_status gm_out_open(gm_out *o, const char *path, gm_err *err)
 {
-    *o = (gm_out){ 0 };
+    *o = (gm_out) { 0 };
     const bool is_stdout = strcmp(path, "-") == 0;
     if (gm_path_is_dir(path)) return gm_fail(err, GM_ERR_IO, "%s: cannot write: it is a folder", path);
     const bool has_part = !is_stdout && is_replaceable(path);
@@ -188,9 +188,12 @@ static gm_status finish_file(gm_out *o, gm_err *err)
 {
     const bool had_error = ferror(o->file) != 0;
     gm_status status = GM_OK;
-    if (fflush(o->file) != 0) status = io_error(err, o->path, "cannot write");
-    else if (had_error) status = gm_fail(err, GM_ERR_IO, "%s: cannot write: an earlier write failed", o->path);
-    else if (o->part != NULL && fsync(fileno(o->file)) != 0) status = io_error(err, o->path, "cannot sync");
+    if (fflush(o->file) != 0)
+        status = io_error(err, o->path, "cannot write");
+    else if (had_error)
+        status = gm_fail(err, GM_ERR_IO, "%s: cannot write: an earlier write failed", o->path);
+    else if (o->part != NULL && fsync(fileno(o->file)) != 0)
+        status = io_error(err, o->path, "cannot sync");
     if (o->file != stdout && fclose(o->file) != 0 && status == GM_OK) status = io_error(err, o->path, "cannot close");
     o->file = NULL;
     return status;
@@ -201,8 +204,10 @@ gm_status gm_out_commit(gm_out *o, gm_err *err)
     gm_status status = finish_file(o, err);
     if (o->part != NULL) {
         if (status == GM_OK && rename(o->part, o->path) != 0) status = io_error(err, o->path, "cannot take its name");
-        if (status == GM_OK) status = sync_parent(o->path, err);
-        else unlink(o->part);
+        if (status == GM_OK)
+            status = sync_parent(o->path, err);
+        else
+            unlink(o->part);
     }
     forget(o);
     return status;

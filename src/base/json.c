@@ -99,10 +99,14 @@ static gm_status check_hex4(scan *s, unsigned *code)
     for (int i = 0; i < 4; i++, s->at++) {
         const char c = s->at < s->end ? *s->at : '\0';
         unsigned digit;
-        if (is_digit(c)) digit = (unsigned)(c - '0');
-        else if (c >= 'a' && c <= 'f') digit = (unsigned)(c - 'a') + 10;
-        else if (c >= 'A' && c <= 'F') digit = (unsigned)(c - 'A') + 10;
-        else return expected(s, "four hexadecimal digits behind \\u");
+        if (is_digit(c))
+            digit = (unsigned)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            digit = (unsigned)(c - 'a') + 10;
+        else if (c >= 'A' && c <= 'F')
+            digit = (unsigned)(c - 'A') + 10;
+        else
+            return expected(s, "four hexadecimal digits behind \\u");
         *code = *code * 16 + digit;
     }
     return GM_OK;
@@ -112,7 +116,8 @@ static gm_status check_escape(scan *s)
 {
     const char c = s->at < s->end ? *s->at : '\0';
     if (c != 'u') {
-        if (c == '\0' || strchr("\"\\/bfnrt", c) == NULL) return expected(s, "one of \" \\ / b f n r t u behind a backslash");
+        if (c == '\0' || strchr("\"\\/bfnrt", c) == NULL)
+            return expected(s, "one of \" \\ / b f n r t u behind a backslash");
         s->at++;
         return GM_OK;
     }
@@ -120,7 +125,8 @@ static gm_status check_escape(scan *s)
     unsigned code, low;
     GM_TRY(check_hex4(s, &code));
     if (code == 0) return refuse(s, "\\u0000 cannot stand in a string");
-    if (code >= 0xDC00 && code <= 0xDFFF) return refuse(s, "\\u%04X is the second half of a surrogate pair without the first", code);
+    if (code >= 0xDC00 && code <= 0xDFFF)
+        return refuse(s, "\\u%04X is the second half of a surrogate pair without the first", code);
     if (code < 0xD800 || code > 0xDBFF) return GM_OK;
     if (!take(s, '\\') || !take(s, 'u')) return expected(s, "the second half of a surrogate pair");
     GM_TRY(check_hex4(s, &low));
@@ -264,7 +270,8 @@ bool gm_json_next_member(const char **at, gm_json_member *member)
 
 static gm_status reserve(gm_buffer *b, size_t more, gm_err *err)
 {
-    if (more > SIZE_MAX / 2 - b->size - 1) return gm_fail(err, GM_ERR_NOMEM, "a text of more than %zu bytes is too large", b->size);
+    if (more > SIZE_MAX / 2 - b->size - 1)
+        return gm_fail(err, GM_ERR_NOMEM, "a text of more than %zu bytes is too large", b->size);
     const size_t wanted = b->size + more + 1;
     if (wanted <= b->capacity) return GM_OK;
     size_t capacity = b->capacity ? b->capacity : 64;
@@ -310,8 +317,10 @@ gm_status gm_buffer_json_string(gm_buffer *b, const char *text, gm_err *err)
         GM_TRY(gm_buffer_add(b, run, (size_t)(c - run), err));
         if (*c == '\0') return gm_buffer_add(b, "\"", 1, err);
         const char *known = strchr(plain, *c);
-        if (known != NULL) GM_TRY(gm_buffer_add(b, (char[]){ '\\', letter[known - plain] }, 2, err));
-        else GM_TRY(gm_buffer_printf(b, err, "\\u%04x", (unsigned)(unsigned char)*c));
+        if (known != NULL)
+            GM_TRY(gm_buffer_add(b, (char[]) { '\\', letter[known - plain] }, 2, err));
+        else
+            GM_TRY(gm_buffer_printf(b, err, "\\u%04x", (unsigned)(unsigned char)*c));
         run = c + 1;
     }
 }
@@ -319,7 +328,7 @@ gm_status gm_buffer_json_string(gm_buffer *b, const char *text, gm_err *err)
 void gm_buffer_free(gm_buffer *b)
 {
     gm_free(b->data);
-    *b = (gm_buffer){ 0 };
+    *b = (gm_buffer) { 0 };
 }
 
 /* The length of the UTF-8 character at c, 0 when it is not one: overlong forms, surrogates and codes beyond

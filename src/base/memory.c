@@ -47,7 +47,8 @@ gm_status gm_grow(void **array, size_t *capacity, size_t count, size_t element_b
 {
     if (count < *capacity) return GM_OK;
     const size_t wanted = *capacity ? *capacity * 2 : 16;
-    if (wanted > SIZE_MAX / element_bytes) return gm_fail(err, GM_ERR_NOMEM, "an array of %zu elements is too large", wanted);
+    if (wanted > SIZE_MAX / element_bytes)
+        return gm_fail(err, GM_ERR_NOMEM, "an array of %zu elements is too large", wanted);
     void *moved = gm_realloc(*array, wanted * element_bytes);
     if (moved == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu bytes", wanted * element_bytes);
     *array = moved;

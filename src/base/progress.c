@@ -24,7 +24,7 @@ void gm_progress_start(gm_progress *p, const char *area, int64_t total, int64_t 
 {
     const char *term = getenv("TERM");
     const bool can_rewrite = isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
-    *p = (gm_progress){ .area = area, .total = total, .every = every, .first = -1, .is_terminal = can_rewrite };
+    *p = (gm_progress) { .area = area, .total = total, .every = every, .first = -1, .is_terminal = can_rewrite };
     p->start_s = gm_now_s();
 }
 
@@ -41,7 +41,8 @@ static void describe(const gm_progress *p, int64_t done, const char *detail, dou
     char part[64];
     const double rate = now > p->start_s ? (double)(done - p->first) / (now - p->start_s) : 0.0;
     if (p->total > 0)
-        snprintf(line, size, "%lld/%lld %d%%", (long long)done, (long long)p->total, (int)(100.0 * (double)done / (double)p->total));
+        snprintf(line, size, "%lld/%lld %d%%", (long long)done, (long long)p->total,
+                 (int)(100.0 * (double)done / (double)p->total));
     else
         snprintf(line, size, "%lld", (long long)done);
     if (rate > 0.0) {
@@ -49,8 +50,10 @@ static void describe(const gm_progress *p, int64_t done, const char *detail, dou
         add(line, size, part);
         if (p->total > done) {
             const long long left = (long long)((double)(p->total - done) / rate);
-            if (left >= 3600) snprintf(part, sizeof part, " %lld:%02lld:%02lld left", left / 3600, left / 60 % 60, left % 60);
-            else snprintf(part, sizeof part, " %lld:%02lld left", left / 60, left % 60);
+            if (left >= 3600)
+                snprintf(part, sizeof part, " %lld:%02lld:%02lld left", left / 3600, left / 60 % 60, left % 60);
+            else
+                snprintf(part, sizeof part, " %lld:%02lld left", left / 60, left % 60);
             add(line, size, part);
         }
     }
@@ -89,12 +92,15 @@ void gm_progress_update(gm_progress *p, int64_t done, const char *detail)
         p->start_s = now;
     }
     const bool is_last = p->total > 0 && done >= p->total;
-    const bool is_due = p->is_terminal ? now - p->shown_s >= 0.1 : p->every > 0 && done / p->every > p->printed / p->every;
+    const bool is_due =
+        p->is_terminal ? now - p->shown_s >= 0.1 : p->every > 0 && done / p->every > p->printed / p->every;
     if (!gm_log_is_on(GM_LOG_INFO) || (!is_due && !is_last) || (is_last && p->printed >= done)) return;
     char text[384];
     describe(p, done, detail, now, text, sizeof text);
-    if (p->is_terminal) rewrite(p, done, text);
-    else gm_log(GM_LOG_INFO, p->area, "%s", text);
+    if (p->is_terminal)
+        rewrite(p, done, text);
+    else
+        gm_log(GM_LOG_INFO, p->area, "%s", text);
     p->printed = done;
     p->shown_s = now;
 }

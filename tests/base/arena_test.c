@@ -11,7 +11,8 @@ static void blocks_are_aligned_and_apart(void **state)
     gm_arena a;
     gm_err err;
     assert_ok(gm_arena_init(&a, 4096, &err));
-    unsigned char *low = gm_arena_low(&a, 1), *low2 = gm_arena_low(&a, 65), *high = gm_arena_high(&a, 3), *high2 = gm_arena_high(&a, 0);
+    unsigned char *low = gm_arena_low(&a, 1), *low2 = gm_arena_low(&a, 65), *high = gm_arena_high(&a, 3),
+                  *high2 = gm_arena_high(&a, 0);
     assert_int_equal((uintptr_t)low % 64, 0);
     assert_int_equal((uintptr_t)high % 64, 0);
     assert_int_equal(low2 - low, 64);

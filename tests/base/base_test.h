@@ -14,13 +14,13 @@
 #include "tests/support/support.h"
 
 /* `call` must give `want` with a message that holds `part`; it writes to a `gm_err err` in scope. */
-#define assert_fails(call, want, part)                                                                             \
-    do {                                                                                                           \
-        err = (gm_err){ 0 };                                                                                       \
-        const gm_status gmt_status_ = (call);                                                                      \
-        if (gmt_status_ != (want) || err.status != (want) || strstr(err.text, part) == NULL)                       \
-            fail_msg("%s gave %s with \"%s\", wanted %s with \"%s\"", #call, gm_status_name(gmt_status_), err.text, \
-                     gm_status_name(want), part);                                                                  \
+#define assert_fails(call, want, part)                                                                                 \
+    do {                                                                                                               \
+        err = (gm_err) { 0 };                                                                                          \
+        const gm_status gmt_status_ = (call);                                                                          \
+        if (gmt_status_ != (want) || err.status != (want) || strstr(err.text, part) == NULL)                           \
+            fail_msg("%s gave %s with \"%s\", wanted %s with \"%s\"", #call, gm_status_name(gmt_status_), err.text,    \
+                     gm_status_name(want), part);                                                                      \
     } while (0)
 
 /* Runs `work` once to count its allocations, then fails each of them once: all must end as ERR_NOMEM. */
@@ -32,7 +32,7 @@ static inline void fail_each_allocation(gm_status (*work)(void *state, gm_err *e
     const int64_t count = (int64_t)(gm_alloc_count() - before);
     assert_true(count > 0);
     for (int64_t k = 0; k <= count; k++) {
-        err = (gm_err){ 0 };
+        err = (gm_err) { 0 };
         gm_alloc_fail_at(k);
         const gm_status status = work(state, &err);
         gm_alloc_fail_at(-1);
@@ -44,7 +44,11 @@ static inline void fail_each_allocation(gm_status (*work)(void *state, gm_err *e
 }
 
 /* What stands between catch_start and catch_end lands in `text` instead of on descriptor `fd`. */
-typedef struct caught { FILE *file; int fd, saved; char text[16384]; } caught;
+typedef struct caught {
+    FILE *file;
+    int fd, saved;
+    char text[16384];
+} caught;
 
 static inline void catch_start(caught *c, int fd)
 {

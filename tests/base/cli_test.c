@@ -24,7 +24,7 @@ static gm_status parse(const char *line, parsed *p, gm_err *err)
     static char copy[512];
     char *argv[32], *rest = NULL;
     int argc = 0;
-    *p = (parsed){ .threads = 2, .seed = 42, .rate = 0.5, .out = "run" };
+    *p = (parsed) { .threads = 2, .seed = 42, .rate = 0.5, .out = "run" };
     gm_option options[] = {
         { "config", GM_OPT_STR, &p->config, "FILE", "the configuration", true },
         { "out", GM_OPT_STR, &p->out, "DIR", "the run folder", false },
@@ -40,7 +40,8 @@ static gm_status parse(const char *line, parsed *p, gm_err *err)
         argv[argc++] = word;
     }
     argv[argc] = NULL;
-    return gm_cli_parse(&command, options, (int)GM_LEN(options), p->words, 2, &p->word_count, argc, argv, &p->done, err);
+    return gm_cli_parse(&command, options, (int)GM_LEN(options), p->words, 2, &p->word_count, argc, argv, &p->done,
+                        err);
 }
 
 static void all_kinds_of_options(void **state)
@@ -48,7 +49,9 @@ static void all_kinds_of_options(void **state)
     (void)state;
     parsed p;
     gm_err err;
-    assert_ok(parse("--config c.json --out=o=p --set a=1 --threads -3 --set=b=2 --seed 18446744073709551615 --rate 1e-3 --resume in - ", &p, &err));
+    assert_ok(parse("--config c.json --out=o=p --set a=1 --threads -3 --set=b=2 --seed 18446744073709551615 --rate "
+                    "1e-3 --resume in - ",
+                    &p, &err));
     assert_string_equal(p.config, "c.json");
     assert_string_equal(p.out, "o=p");
     assert_int_equal(p.set.count, 2);
@@ -89,7 +92,9 @@ static void empty_value_and_words_behind_two_dashes(void **state)
 static void wrong_lines_are_refused(void **state)
 {
     (void)state;
-    static const struct { const char *line, *message; } cases[] = {
+    static const struct {
+        const char *line, *message;
+    } cases[] = {
         { "", "--config is missing" },
         { "--out o", "--config is missing" },
         { "--config c --thread 3", "unknown option --thread: did you mean --threads?" },
@@ -98,7 +103,8 @@ static void wrong_lines_are_refused(void **state)
         { "--config c --verylongoptionname_verylongoptionname_verylongoptionname_xx=1", "unknown option --verylong" },
         { "--config c -t 3", "unknown option -t: options begin with two dashes" },
         { "--config", "--config needs a value: --config FILE" },
-        { "--config --resume", "--config needs a value, found the option --resume (a value like that is written --config=--resume)" },
+        { "--config --resume",
+          "--config needs a value, found the option --resume (a value like that is written --config=--resume)" },
         { "--config c --resume=yes", "--resume takes no value, found \"yes\"" },
         { "--config c --threads 12x", "--threads: expected a whole number, found \"12x\"" },
         { "--config c --threads 1.0", "--threads: expected a whole number, found \"1.0\"" },
@@ -144,9 +150,19 @@ static void help_goes_to_stdout_wherever_it_stands(void **state)
     assert_int_equal(status, GM_OK);
     assert_true(p.done);
     static const char *const wanted[] = {
-        "usage: gmner train --config FILE --out DIR\n\nTrains a model.\n", "  --config FILE", "the configuration (required)\n",
-        "the run folder (default run)\n", "  --set KEY=VALUE", "changes a key (may be repeated)\n", "worker threads (default 2)\n",
-        "the seed (default 42)\n", "a rate (default 0.5)\n", "  --resume  ", "  --log-level LEVEL", "  --version", "  --help",
+        "usage: gmner train --config FILE --out DIR\n\nTrains a model.\n",
+        "  --config FILE",
+        "the configuration (required)\n",
+        "the run folder (default run)\n",
+        "  --set KEY=VALUE",
+        "changes a key (may be repeated)\n",
+        "worker threads (default 2)\n",
+        "the seed (default 42)\n",
+        "a rate (default 0.5)\n",
+        "  --resume  ",
+        "  --log-level LEVEL",
+        "  --version",
+        "  --help",
     };
     for (size_t i = 0; i < GM_LEN(wanted); i++)
         if (strstr(text, wanted[i]) == NULL) fail_msg("--help lacks \"%s\":\n%s", wanted[i], text);
@@ -183,7 +199,9 @@ static void each_failed_allocation_is_reported(void **state)
 static void whole_numbers_only(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "", "-", "12x", "1.0", " 1", "1 ", "+1", "--1", "0x10", "1e3", "9223372036854775808", "-9223372036854775809" };
+    static const char *const bad[] = {
+        "", "-", "12x", "1.0", " 1", "1 ", "+1", "--1", "0x10", "1e3", "9223372036854775808", "-9223372036854775809"
+    };
     gm_err err;
     int64_t value = 5;
     uint64_t u = 5;
@@ -205,9 +223,14 @@ static void whole_numbers_only(void **state)
 static void finite_decimal_numbers_only(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "", "nan", "inf", "-inf", "0x1p3", " 1", "1 ", "1,5", "1e", "e5", "1e999", "-", ".", "1.5.2" };
-    static const struct { const char *text; double value; } good[] = {
-        { "1", 1.0 }, { "-2.5", -2.5 }, { "1e-4", 1e-4 }, { "+3E2", 300.0 }, { ".5", 0.5 }, { "5.", 5.0 }, { "1e-999", 0.0 },
+    static const char *const bad[] = { "",    "nan", "inf", "-inf",  "0x1p3", " 1", "1 ",
+                                       "1,5", "1e",  "e5",  "1e999", "-",     ".",  "1.5.2" };
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {
+        { "1", 1.0 },  { "-2.5", -2.5 }, { "1e-4", 1e-4 },  { "+3E2", 300.0 },
+        { ".5", 0.5 }, { "5.", 5.0 },    { "1e-999", 0.0 },
     };
     gm_err err;
     double value = 7.0;
@@ -222,7 +245,12 @@ static void finite_decimal_numbers_only(void **state)
 static void finish_prints_one_line_and_gives_the_code(void **state)
 {
     (void)state;
-    static const struct { gm_status status; bool has_message; int code; const char *printed; } cases[] = {
+    static const struct {
+        gm_status status;
+        bool has_message;
+        int code;
+        const char *printed;
+    } cases[] = {
         { GM_OK, false, 0, "" },
         { GM_ERR_DATA, true, 1, "gmner train: the message\n" },
         { GM_ERR_USAGE, true, 2, "gmner train: the message\ntry gmner train --help\n" },

@@ -6,7 +6,10 @@
 #include "base/config.h"
 #include "base/file.h"
 
-typedef struct room { gm_config *c; char path[512]; } room;
+typedef struct room {
+    gm_config *c;
+    char path[512];
+} room;
 
 static int open_room(void **state)
 {
@@ -47,8 +50,11 @@ static void nested_and_dotted_keys_are_read(void **state)
 {
     const room *r = *state;
     gm_err err;
-    assert_ok(load(r, "{\"train\": {\"lr\": 5e-5, \"batch\": 8}, \"train.epochs\": 3, \"head\": \"crf\", \"span\": {\"nested\": true},"
-                      " \"data\": {\"train\": \"a \\u00e9.jsonl\"}}", &err));
+    assert_ok(load(r,
+                   "{\"train\": {\"lr\": 5e-5, \"batch\": 8}, \"train.epochs\": 3, \"head\": \"crf\", \"span\": "
+                   "{\"nested\": true},"
+                   " \"data\": {\"train\": \"a \\u00e9.jsonl\"}}",
+                   &err));
     assert_true(gm_config_num(r->c, GM_KEY_LR) == 5e-5);
     assert_int_equal(gm_config_int(r->c, GM_KEY_BATCH), 8);
     assert_int_equal(gm_config_int(r->c, GM_KEY_EPOCHS), 3);
@@ -75,8 +81,11 @@ static void set_wins_over_file_and_the_last_set_over_both(void **state)
 static void wrong_files_are_refused(void **state)
 {
     const room *r = *state;
-    static const struct { const char *text, *message; } cases[] = {
-        { "{\n \"train\": {\n  \"btach\": 8}}", "c.json:3: unknown key \"train.btach\": did you mean \"train.batch\"?" },
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        { "{\n \"train\": {\n  \"btach\": 8}}",
+          "c.json:3: unknown key \"train.btach\": did you mean \"train.batch\"?" },
         { "{\"epochs\": 8}", "c.json:1: unknown key \"epochs\": did you mean \"train.epochs\"?" },
         { "{\"zzzzzzzzzzzz\": 8}", "unknown key \"zzzzzzzzzzzz\": docs/configuration.md lists all keys" },
         { "{\"models\": {\"train\": 1}}", "unknown key \"models\"" },
@@ -105,7 +114,8 @@ static void wrong_files_are_refused(void **state)
         { "[1]", "c.json: expected an object, found an array" },
     };
     gm_err err;
-    for (size_t i = 0; i < GM_LEN(cases); i++) assert_fails(load(r, cases[i].text, &err), GM_ERR_CONFIG, cases[i].message);
+    for (size_t i = 0; i < GM_LEN(cases); i++)
+        assert_fails(load(r, cases[i].text, &err), GM_ERR_CONFIG, cases[i].message);
     assert_fails(load(r, "{\"seed\": 1,}", &err), GM_ERR_FORMAT, "c.json: 1:12: expected a string in double quotes");
     assert_fails(load(r, "", &err), GM_ERR_FORMAT, "c.json: 1:1: expected a value");
     assert_fails(gm_config_load(r->c, "/nowhere/c.json", &err), GM_ERR_IO, "/nowhere/c.json: cannot open");
@@ -116,7 +126,9 @@ static void wrong_files_are_refused(void **state)
 static void wrong_sets_are_refused(void **state)
 {
     const room *r = *state;
-    static const struct { const char *text, *message; } cases[] = {
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
         { "train.batch", "--set train.batch: expected key=value" },
         { "train.batch=", "--set train.batch=: train.batch: expected a whole number from 1 to 65536, found nothing" },
         { "train.batch=12x", "found 12x" },
@@ -133,7 +145,8 @@ static void wrong_sets_are_refused(void **state)
         { "seed=18446744073709551616", "found 18446744073709551616" },
     };
     gm_err err;
-    for (size_t i = 0; i < GM_LEN(cases); i++) assert_fails(gm_config_set(r->c, cases[i].text, &err), GM_ERR_CONFIG, cases[i].message);
+    for (size_t i = 0; i < GM_LEN(cases); i++)
+        assert_fails(gm_config_set(r->c, cases[i].text, &err), GM_ERR_CONFIG, cases[i].message);
     assert_int_equal(gm_config_set(r->c, "head=CRF", NULL), GM_ERR_CONFIG);
     assert_int_equal(gm_config_int(r->c, GM_KEY_BATCH), 32); /* a refused value changes nothing */
 }
@@ -171,8 +184,14 @@ static void json_reads_back_as_the_same_configuration(void **state)
     const room *r = *state;
     gm_err err;
     static const char *const sets[] = {
-        "seed=18446744073709551557", "train.lr=0.1234567890123456", "train.head_lr=1e-300", "data.train=a \"b\"\\\t\xC3\xA9",
-        "span.nested=true", "head=crf", "train.batch=7", "train.clip=1e9",
+        "seed=18446744073709551557",
+        "train.lr=0.1234567890123456",
+        "train.head_lr=1e-300",
+        "data.train=a \"b\"\\\t\xC3\xA9",
+        "span.nested=true",
+        "head=crf",
+        "train.batch=7",
+        "train.clip=1e9",
     };
     for (size_t i = 0; i < GM_LEN(sets); i++) assert_ok(gm_config_set(r->c, sets[i], &err));
     char *json = gm_config_json(r->c);
@@ -245,7 +264,8 @@ static gm_status load_all(void *state, gm_err *err)
 
 static void each_failed_allocation_is_reported(void **state)
 {
-    static const char text[] = "{\"train\": {\"lr\": 1e-5, \"batch\": 8}, \"data.train\": \"a\", \"seed\": \"7\", \"head\": \"crf\"}";
+    static const char text[] =
+        "{\"train\": {\"lr\": 1e-5, \"batch\": 8}, \"data.train\": \"a\", \"seed\": \"7\", \"head\": \"crf\"}";
     const room *r = *state;
     gmt_write_file(r->path, text, sizeof text - 1);
     fail_each_allocation(load_all, *state);
@@ -282,16 +302,20 @@ static void nearest_name(void **state)
     (void)state;
     static const char *const names[] = { "config", "seed", "out", "resume", "log-level" };
     static const char *const cases[][2] = {
-        { "confg", "config" }, { "conifg", "config" }, { "config", "config" }, { "sed", "seed" }, { "resum", "resume" },
-        { "loglevel", "log-level" }, { "xyzzy", NULL }, { "", NULL }, { "o", NULL }, { "ou", "out" },
+        { "confg", "config" }, { "conifg", "config" }, { "config", "config" },
+        { "sed", "seed" },     { "resum", "resume" },  { "loglevel", "log-level" },
+        { "xyzzy", NULL },     { "", NULL },           { "o", NULL },
+        { "ou", "out" },
     };
     char endless[5000];
     memset(endless, 'a', sizeof endless - 1);
     endless[sizeof endless - 1] = '\0';
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         const char *got = gm_nearest(cases[i][0], names, GM_LEN(names));
-        if (cases[i][1] == NULL) assert_null(got);
-        else assert_string_equal(got != NULL ? got : "nothing", cases[i][1]);
+        if (cases[i][1] == NULL)
+            assert_null(got);
+        else
+            assert_string_equal(got != NULL ? got : "nothing", cases[i][1]);
     }
     assert_null(gm_nearest(endless, names, GM_LEN(names)));
 }

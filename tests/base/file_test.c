@@ -13,8 +13,8 @@
 
 #include "base/file.h"
 
-static int exchange_errno;        /* 0: the real exchange */
-static int rename_fails_at = -1;  /* the rename call that fails with EIO; -1: none */
+static int exchange_errno;       /* 0: the real exchange */
+static int rename_fails_at = -1; /* the rename call that fails with EIO; -1: none */
 static int fsync_fails, fsync_count;
 
 int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
@@ -152,7 +152,10 @@ static void lines_of_every_ending(void **state)
 {
     (void)state;
     static const char text[] = "one\ntwo\r\n\n\r\nfi\rve\nnul\0in\nlast";
-    static const struct { const char *line; size_t n; } want[] = {
+    static const struct {
+        const char *line;
+        size_t n;
+    } want[] = {
         { "one", 3 }, { "two", 3 }, { "", 0 }, { "", 0 }, { "fi\rve", 5 }, { "nul\0in", 6 }, { "last", 4 },
     };
     gm_err err;
@@ -261,7 +264,7 @@ static void full_disk_leaves_the_old_file(void **state)
     const gm_status write = gm_out_write(&o, block, sizeof block, &err);
     const gm_err write_err = err;
     const gm_status commit = gm_out_commit(&o, &err); /* even if the caller forgot to look */
-    assert_ok(gm_out_open(&o, path, &(gm_err){ 0 }));
+    assert_ok(gm_out_open(&o, path, &(gm_err) { 0 }));
     gm_out_write(&o, block, 2000, NULL); /* stays in the buffer: only the commit can notice */
     const gm_status late = gm_out_commit(&o, NULL);
     setrlimit(RLIMIT_FSIZE, &was);
@@ -332,8 +335,10 @@ static void read_only_folder_is_refused(void **state)
         gm_err err = { 0 };
         gm_out o;
         if (geteuid() == 0 && setuid(65534) != 0) _exit(3);
-        const bool refused = gm_out_open(&o, path, &err) == GM_ERR_IO && strstr(err.text, "out.part: cannot create: Permission denied");
-        const bool no_folder = gm_make_dirs(path, &err) == GM_ERR_IO && strstr(err.text, "out: cannot make the folder: Permission denied");
+        const bool refused =
+            gm_out_open(&o, path, &err) == GM_ERR_IO && strstr(err.text, "out.part: cannot create: Permission denied");
+        const bool no_folder =
+            gm_make_dirs(path, &err) == GM_ERR_IO && strstr(err.text, "out: cannot make the folder: Permission denied");
         _exit(refused && no_folder ? 0 : 1);
     }
     int result;
@@ -441,7 +446,10 @@ static void assert_new_stands_alone(const char *folder)
 static void folder_is_replaced_in_every_way(void **state)
 {
     (void)state;
-    static const struct { bool has_old; int exchange; } ways[] = { { false, 0 }, { true, 0 }, { true, EINVAL }, { true, ENOSYS } };
+    static const struct {
+        bool has_old;
+        int exchange;
+    } ways[] = { { false, 0 }, { true, 0 }, { true, EINVAL }, { true, ENOSYS } };
     for (size_t i = 0; i < GM_LEN(ways); i++) {
         gm_err err;
         const char *folder = two_folders(ways[i].has_old);
@@ -481,7 +489,8 @@ static void failed_replacement_keeps_the_old_folder(void **state)
     assert_holds(in(folder, "last/f"), "old");
     reset(NULL);
     exchange_errno = EACCES;
-    assert_fails(gm_dir_replace(in(folder, "new.part"), in(folder, "last"), &err), GM_ERR_IO, "cannot be replaced: Permission denied");
+    assert_fails(gm_dir_replace(in(folder, "new.part"), in(folder, "last"), &err), GM_ERR_IO,
+                 "cannot be replaced: Permission denied");
     assert_holds(in(folder, "last/f"), "old");
 }
 

@@ -16,8 +16,21 @@ static void good_texts_are_read(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "{}", "[]", " null\n", "true", "false", "0", "-0", "-1.5e-3", "1E+2", "\"\"", "\"\\u00e9\\ud83d\\ude00\\n\\/\"",
-        "{\"a\": [1, {\"b\": \"\xC3\xA9\"}], \"a\": 2}", "[[[[]]]]", "\t[1 ,\r\n2 ]", "1e-400",
+        "{}",
+        "[]",
+        " null\n",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "-1.5e-3",
+        "1E+2",
+        "\"\"",
+        "\"\\u00e9\\ud83d\\ude00\\n\\/\"",
+        "{\"a\": [1, {\"b\": \"\xC3\xA9\"}], \"a\": 2}",
+        "[[[[]]]]",
+        "\t[1 ,\r\n2 ]",
+        "1e-400",
     };
     gm_err err;
     for (size_t i = 0; i < GM_LEN(texts); i++) assert_ok(parse(texts[i], &err));
@@ -38,7 +51,9 @@ static void values_are_the_ones_written(void **state)
 static void bad_texts_are_refused_with_their_place(void **state)
 {
     (void)state;
-    static const struct { const char *text, *message; } cases[] = {
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
         { "", "1:1: expected a value, found the end of the text" },
         { "{\"a\": 1} x", "1:10: expected the end of the text, found 'x'" },
         { "[1] [2]", "1:5: expected the end" },
@@ -75,7 +90,8 @@ static void bad_texts_are_refused_with_their_place(void **state)
         { "\f1", "1:1: expected a value, found the byte 0x0C" },
     };
     gm_err err;
-    for (size_t i = 0; i < GM_LEN(cases); i++) assert_fails(parse(cases[i].text, &err), GM_ERR_FORMAT, cases[i].message);
+    for (size_t i = 0; i < GM_LEN(cases); i++)
+        assert_fails(parse(cases[i].text, &err), GM_ERR_FORMAT, cases[i].message);
 }
 
 static void nul_inside_the_text_is_refused(void **state)
@@ -144,9 +160,14 @@ static void failed_allocation_is_reported(void **state)
 static void members_are_the_text_as_it_stands(void **state)
 {
     (void)state;
-    static const char text[] = " { \"id\" : 908236471892316160 ,\"a\\\"}\":{\"x\":[1,{\"}\":2}]} , \"s\": \"q\\\\\" ,\"e\":[ ], \"t\":true}";
+    static const char text[] =
+        " { \"id\" : 908236471892316160 ,\"a\\\"}\":{\"x\":[1,{\"}\":2}]} , \"s\": \"q\\\\\" ,\"e\":[ ], \"t\":true}";
     static const char *const want[][2] = {
-        { "id", "908236471892316160" }, { "a\\\"}", "{\"x\":[1,{\"}\":2}]}" }, { "s", "\"q\\\\\"" }, { "e", "[ ]" }, { "t", "true" },
+        { "id", "908236471892316160" },
+        { "a\\\"}", "{\"x\":[1,{\"}\":2}]}" },
+        { "s", "\"q\\\\\"" },
+        { "e", "[ ]" },
+        { "t", "true" },
     };
     gm_err err;
     gm_json_member m;
@@ -222,12 +243,32 @@ static void buffer_grows_and_stays_ended(void **state)
 static void utf8_bounds(void **state)
 {
     (void)state;
-    static const struct { const char *text; int bad; } cases[] = {
-        { "", -1 }, { "abc", -1 }, { "\xC2\x80", -1 }, { "\xDF\xBF", -1 }, { "\xE0\xA0\x80", -1 }, { "\xED\x9F\xBF", -1 },
-        { "\xEE\x80\x80", -1 }, { "\xEF\xBF\xBF", -1 }, { "\xF0\x90\x80\x80", -1 }, { "\xF4\x8F\xBF\xBF", -1 },
-        { "a\x80", 1 }, { "\xC0\x80", 0 }, { "\xC1\xBF", 0 }, { "\xE0\x9F\xBF", 0 }, { "\xED\xA0\x80", 0 },
-        { "\xF0\x8F\xBF\xBF", 0 }, { "\xF4\x90\x80\x80", 0 }, { "\xF5\x80\x80\x80", 0 }, { "ab\xE2\x82", 2 },
-        { "\xE2\x82z", 0 }, { "\xF0\x9F\x98", 0 }, { "\xFE", 0 },
+    static const struct {
+        const char *text;
+        int bad;
+    } cases[] = {
+        { "", -1 },
+        { "abc", -1 },
+        { "\xC2\x80", -1 },
+        { "\xDF\xBF", -1 },
+        { "\xE0\xA0\x80", -1 },
+        { "\xED\x9F\xBF", -1 },
+        { "\xEE\x80\x80", -1 },
+        { "\xEF\xBF\xBF", -1 },
+        { "\xF0\x90\x80\x80", -1 },
+        { "\xF4\x8F\xBF\xBF", -1 },
+        { "a\x80", 1 },
+        { "\xC0\x80", 0 },
+        { "\xC1\xBF", 0 },
+        { "\xE0\x9F\xBF", 0 },
+        { "\xED\xA0\x80", 0 },
+        { "\xF0\x8F\xBF\xBF", 0 },
+        { "\xF4\x90\x80\x80", 0 },
+        { "\xF5\x80\x80\x80", 0 },
+        { "ab\xE2\x82", 2 },
+        { "\xE2\x82z", 0 },
+        { "\xF0\x9F\x98", 0 },
+        { "\xFE", 0 },
     };
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         size_t bad = 99;

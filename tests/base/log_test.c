@@ -27,7 +27,8 @@ static void line_has_time_level_and_area(void **state)
     catch_start(&c, STDERR_FILENO);
     gm_log(GM_LOG_INFO, "train", "step %d", 20);
     const char *line = catch_end(&c);
-    assert_int_equal(regcomp(&wanted, "^[0-2][0-9]:[0-5][0-9]:[0-6][0-9] info train: step 20\n$", REG_EXTENDED | REG_NOSUB), 0);
+    assert_int_equal(
+        regcomp(&wanted, "^[0-2][0-9]:[0-5][0-9]:[0-6][0-9] info train: step 20\n$", REG_EXTENDED | REG_NOSUB), 0);
     const int found = regexec(&wanted, line, 0, NULL, 0);
     regfree(&wanted);
     if (found != 0) fail_msg("the line is %s", line);

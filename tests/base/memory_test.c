@@ -73,12 +73,9 @@ static void copied_part_of_a_text_is_ended(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chosen_allocation_fails_once),
-        cmocka_unit_test(every_kind_of_allocation_can_fail),
-        cmocka_unit_test(count_rises_with_each_success_only),
-        cmocka_unit_test(overflowing_product_is_refused),
-        cmocka_unit_test(grown_array_keeps_its_elements),
-        cmocka_unit_test(copied_part_of_a_text_is_ended),
+        cmocka_unit_test(chosen_allocation_fails_once),       cmocka_unit_test(every_kind_of_allocation_can_fail),
+        cmocka_unit_test(count_rises_with_each_success_only), cmocka_unit_test(overflowing_product_is_refused),
+        cmocka_unit_test(grown_array_keeps_its_elements),     cmocka_unit_test(copied_part_of_a_text_is_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

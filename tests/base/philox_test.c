@@ -10,13 +10,17 @@
 static const cJSON *find_case(const char *prefix)
 {
     const cJSON *one;
-    cJSON_ArrayForEach(one, cJSON_GetObjectItem(gmt_fixture("philox"), "cases"))
-        if (strncmp(cJSON_GetObjectItem(one, "case")->valuestring, prefix, strlen(prefix)) == 0) return one;
+    cJSON_ArrayForEach(one, cJSON_GetObjectItem(gmt_fixture("philox"),
+                                                "cases")) if (strncmp(cJSON_GetObjectItem(one, "case")->valuestring,
+                                                                      prefix, strlen(prefix)) == 0) return one;
     fail_msg("the fixture has no case \"%s\"", prefix);
     return NULL;
 }
 
-static uint32_t hex(const cJSON *array, int i) { return (uint32_t)strtoul(cJSON_GetArrayItem(array, i)->valuestring, NULL, 16); }
+static uint32_t hex(const cJSON *array, int i)
+{
+    return (uint32_t)strtoul(cJSON_GetArrayItem(array, i)->valuestring, NULL, 16);
+}
 
 static double input(const cJSON *one, const char *name)
 {
@@ -54,7 +58,7 @@ static void uniform_and_normal_mapping(void **state)
     assert_int_equal(gmt_json_doubles(cJSON_GetObjectItem(want, "normal"), normal, 4), 4);
     gm_normal4(bits, got);
     for (int i = 0; i < 4; i++) {
-        assert_true(fabs(gm_uniform(bits.word[i]) - uniform[i]) <= 5e-11); /* the fixture has ten digits */
+        assert_true(fabs(gm_uniform(bits.word[i]) - uniform[i]) <= 5e-11);       /* the fixture has ten digits */
         assert_true(fabs(got[i] - normal[i]) <= 1e-7 * (1.0 + fabs(normal[i]))); /* one rounding to float */
     }
     assert_true(gm_uniform(0) == 0.0f);
@@ -76,7 +80,8 @@ static void masks_of_mc_dropout_from_a_seed(void **state)
     for (uint32_t i = 0; i < 36; i++) {
         const uint32_t draw = i / 12, row = i / 6 % 2, column = i % 6;
         assert_int_equal(is_kept((uint64_t)input(one, "seed"), column, draw, (uint32_t)rows[row],
-                                 (uint32_t)input(one, "purpose"), (float)input(one, "drop_prob")), (int)want[i]);
+                                 (uint32_t)input(one, "purpose"), (float)input(one, "drop_prob")),
+                         (int)want[i]);
     }
 }
 

@@ -101,7 +101,8 @@ static void terminal_line_is_rewritten_and_fits(void **state)
     char text[4096] = { 0 };
     dup2(slave, STDERR_FILENO);
     gm_progress_start(&p, "train", 100, 1);
-    for (int i = 0; i <= 100; i++) gm_progress_update(&p, i, "loss 0.125 and a detail that is longer than the line has room for");
+    for (int i = 0; i <= 100; i++)
+        gm_progress_update(&p, i, "loss 0.125 and a detail that is longer than the line has room for");
     gm_progress_end(&p);
     dup2(saved, STDERR_FILENO);
     close(saved);
@@ -110,7 +111,7 @@ static void terminal_line_is_rewritten_and_fits(void **state)
     close(master);
     assert_true(n > 0);
     assert_true(p.is_terminal);
-    assert_int_equal(count_of(text, "\n"), 1); /* the end */
+    assert_int_equal(count_of(text, "\n"), 1);                                    /* the end */
     assert_true(count_of(text, "\033[K") >= 2 && count_of(text, "\033[K") <= 12); /* ten a second, not each item */
     const char *last = strrchr(text, '[');
     while (last > text && *last != '\r') last--;

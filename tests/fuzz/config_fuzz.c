@@ -55,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         char *assignment = gm_strndup((const char *)data, size);
         size_t bad;
-        if (gm_config_set(c, assignment, &err) == GM_OK && gm_utf8_valid(assignment, strlen(assignment), &bad)) check_round_trip(c);
+        if (gm_config_set(c, assignment, &err) == GM_OK && gm_utf8_valid(assignment, strlen(assignment), &bad))
+            check_round_trip(c);
         gm_free(assignment);
     }
     gm_config_destroy(c);

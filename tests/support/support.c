@@ -111,6 +111,7 @@ int gmt_json_doubles(const cJSON *value, double *out, int max)
     }
     if (!cJSON_IsArray(value)) fail_msg("the fixture holds no array of numbers where the test expects one");
     int n = 0;
-    for (const cJSON *item = value->child; item != NULL; item = item->next) n += gmt_json_doubles(item, out + n, max - n);
+    for (const cJSON *item = value->child; item != NULL; item = item->next)
+        n += gmt_json_doubles(item, out + n, max - n);
     return n;
 }

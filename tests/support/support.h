@@ -31,11 +31,10 @@ void gmt_write_file(const char *path, const void *bytes, size_t n);
 int gmt_json_doubles(const cJSON *value, double *out, int max);
 
 /* `call` returns a gm_status and writes to a `gm_err err` in scope. */
-#define assert_ok(call)                                                                            \
-    do {                                                                                           \
-        const gm_status gmt_status_ = (call);                                                      \
-        if (gmt_status_ != GM_OK)                                                                  \
-            fail_msg("%s gave %s: %s", #call, gm_status_name(gmt_status_), err.text);              \
+#define assert_ok(call)                                                                                                \
+    do {                                                                                                               \
+        const gm_status gmt_status_ = (call);                                                                          \
+        if (gmt_status_ != GM_OK) fail_msg("%s gave %s: %s", #call, gm_status_name(gmt_status_), err.text);            \
     } while (0)
 
 #endif
