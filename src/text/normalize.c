@@ -13,19 +13,21 @@
 
 enum { DECOMPOSED_MAX = 16, CLASSES = 256 };
 
-typedef struct range { int32_t first, last; } range;
+typedef struct range {
+    int32_t first, last;
+} range;
 
 /* The blocks that get blanks round each character. 2B920 (where the block begins at 2B820) is the range that trained
  * vocabularies were used with, so it stays. */
 static const range cjk[] = {
-    { 0x3400, 0x4DBF }, { 0x4E00, 0x9FFF }, { 0xF900, 0xFAFF }, { 0x20000, 0x2A6DF }, { 0x2A700, 0x2B73F },
-    { 0x2B740, 0x2B81F }, { 0x2B920, 0x2CEAF }, { 0x2F800, 0x2FA1F },
+    { 0x3400, 0x4DBF },   { 0x4E00, 0x9FFF },   { 0xF900, 0xFAFF },   { 0x20000, 0x2A6DF },
+    { 0x2A700, 0x2B73F }, { 0x2B740, 0x2B81F }, { 0x2B920, 0x2CEAF }, { 0x2F800, 0x2FA1F },
 };
 
 typedef struct normalizer {
     gm_chars *out;
-    size_t run;         /* index in `out` where the open run of combining characters begins */
-    int32_t start, end; /* bytes of the character being read */
+    size_t run;                       /* index in `out` where the open run of combining characters begins */
+    int32_t start, end;               /* bytes of the character being read */
     int32_t before_start, before_end; /* bytes of the character in front of the open run */
     bool lower_case;
 } normalizer;
@@ -59,7 +61,8 @@ static bool is_blank(const utf8proc_property_t *p)
 /* Every ASCII symbol counts as punctuation, `$` and `+` too; beyond ASCII only Unicode's P categories. */
 static bool is_ascii_symbol(int32_t code)
 {
-    return (code > ' ' && code < '0') || (code > '9' && code < 'A') || (code > 'Z' && code < 'a') || (code > 'z' && code < 127);
+    return (code > ' ' && code < '0') || (code > '9' && code < 'A') || (code > 'Z' && code < 'a') ||
+           (code > 'z' && code < 127);
 }
 
 static bool is_punct(int32_t code, const utf8proc_property_t *p)
@@ -78,15 +81,15 @@ static gm_status sort_run(gm_chars *out, size_t run, gm_err *err)
         const size_t spare = out->count + i - run;
         GM_TRY(gm_grow((void **)&out->items, &out->capacity, spare, sizeof *out->items, err));
         out->items[spare] = out->items[i];
-        place[out->items[i].class]++;
+        place[out->items[i].order]++;
     }
-    for (size_t class = 0; class < CLASSES; class++) {
-        const size_t count = place[class];
-        place[class] = sum;
+    for (size_t order = 0; order < CLASSES; order++) {
+        const size_t count = place[order];
+        place[order] = sum;
         sum += count;
     }
     const gm_char *copy = out->items + out->count;
-    for (size_t i = 0; i < length; i++) out->items[run + place[copy[i].class]++] = copy[i];
+    for (size_t i = 0; i < length; i++) out->items[run + place[copy[i].order]++] = copy[i];
     return GM_OK;
 }
 
@@ -151,7 +154,8 @@ static gm_status add_start(normalizer *z, int32_t code, gm_char_kind kind, bool 
 /* ASCII, most of all text, needs no table. */
 static gm_status add_ascii(normalizer *z, int32_t code, gm_err *err)
 {
-    if (code == ' ' || code == '\t' || code == '\n' || code == '\r') return add_start(z, ' ', GM_CHAR_BLANK, false, err);
+    if (code == ' ' || code == '\t' || code == '\n' || code == '\r')
+        return add_start(z, ' ', GM_CHAR_BLANK, false, err);
     if (code < ' ' || code == 127) return GM_OK;
     if (z->lower_case && code >= 'A' && code <= 'Z') code += 'a' - 'A';
     return add_start(z, code, is_ascii_symbol(code) ? GM_CHAR_PUNCT : GM_CHAR_WORD, false, err);
@@ -161,9 +165,11 @@ static gm_status add_ascii(normalizer *z, int32_t code, gm_err *err)
 static gm_status add(normalizer *z, int32_t code, bool is_extra, gm_err *err)
 {
     const utf8proc_property_t *p = utf8proc_get_property(code);
-    if (z->lower_case && p->combining_class > 0)
-        return append(z, (gm_char){ .code = code, .start = z->start, .end = z->end,
-                                    .class = (uint8_t)p->combining_class, .is_extra = is_extra }, err);
+    if (z->lower_case && p->combining_class > 0) {
+        gm_char mark = { .code = code, .start = z->start, .end = z->end, .is_extra = is_extra };
+        mark.order = (uint8_t)p->combining_class;
+        return append(z, mark, err);
+    }
     const gm_char_kind kind = is_punct(code, p) ? GM_CHAR_PUNCT : GM_CHAR_WORD;
     GM_TRY(add_start(z, z->lower_case ? utf8proc_tolower(code) : code, kind, is_extra, err));
     if (z->lower_case && p->category == UTF8PROC_CATEGORY_MN) z->run = --z->out->count;
@@ -197,7 +203,8 @@ static gm_status add_source(normalizer *z, int32_t code, gm_err *err)
 
 gm_status gm_normalize(const char *text, size_t n, bool lower_case, gm_chars *out, gm_err *err)
 {
-    if (n > INT32_MAX) return gm_fail(err, GM_ERR_DATA, "a text of %zu bytes is too long: at most %d fit", n, INT32_MAX);
+    if (n > INT32_MAX)
+        return gm_fail(err, GM_ERR_DATA, "a text of %zu bytes is too long: at most %d fit", n, INT32_MAX);
     normalizer z = { .out = out, .lower_case = lower_case };
     out->count = 0;
     for (size_t at = 0; at < n;) {

@@ -15,7 +15,7 @@ typedef struct gm_char {
     int32_t code;       /* code point after all rules */
     int32_t start, end; /* bytes of the input, [start, end) */
     uint8_t kind;       /* gm_char_kind */
-    uint8_t class;      /* canonical combining class; 0 for what starts a character */
+    uint8_t order;      /* canonical combining class; 0 for what starts a character */
     bool is_extra;      /* second or later character of a decomposition */
 } gm_char;
 

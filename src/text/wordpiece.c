@@ -13,17 +13,20 @@
 
 enum { WORD_MAX = 100, CHAR_BYTES_MAX = 4 }; /* longer words, in normalised characters, are [UNK] */
 
-typedef struct slot { uint32_t hash; int32_t id; } slot; /* id -1: free */
+typedef struct slot {
+    uint32_t hash;
+    int32_t id;
+} slot; /* id -1: free */
 
 struct gm_wordpiece {
     char *text;             /* the file, each piece NUL-ended */
     uint32_t *start, *size; /* [count] of each piece in `text` */
     size_t start_capacity, size_capacity;
     int32_t count;
-    slot *slots;            /* [mask + 1], at most half full */
+    slot *slots; /* [mask + 1], at most half full */
     uint32_t mask;
-    uint32_t continued;     /* hash of "##" */
-    size_t longest;         /* bytes of the longest piece, "##" included */
+    uint32_t continued; /* hash of "##" */
+    size_t longest;     /* bytes of the longest piece, "##" included */
     int32_t unk, cls, sep;
     bool lower_case;
 };
@@ -58,9 +61,11 @@ static gm_status add_piece(gm_wordpiece *w, const char *path, size_t start, size
     const int line = (int)w->count + 1;
     size_t bad;
     if (!gm_utf8_valid(w->text + start, size, &bad))
-        return gm_fail(err, GM_ERR_FORMAT, "%s:%d: byte %zu of the line is not UTF-8: a vocabulary is text, one piece a line",
-                       path, line, bad);
-    if (size == 0) return gm_fail(err, GM_ERR_FORMAT, "%s:%d: an empty line, expected a piece: remove the line", path, line);
+        return gm_fail(err, GM_ERR_FORMAT,
+                       "%s:%d: byte %zu of the line is not UTF-8: a vocabulary is text, one piece a line", path, line,
+                       bad);
+    if (size == 0)
+        return gm_fail(err, GM_ERR_FORMAT, "%s:%d: an empty line, expected a piece: remove the line", path, line);
     GM_TRY(gm_grow((void **)&w->start, &w->start_capacity, (size_t)w->count, sizeof *w->start, err));
     GM_TRY(gm_grow((void **)&w->size, &w->size_capacity, (size_t)w->count, sizeof *w->size, err));
     w->start[w->count] = (uint32_t)start;
@@ -82,7 +87,8 @@ static gm_status cut_lines(gm_wordpiece *w, const char *path, size_t bytes, gm_e
         w->text[at + size] = '\0';
         at = next;
     }
-    if (w->count == 0) return gm_fail(err, GM_ERR_FORMAT, "%s:1: the vocabulary is empty, expected one piece a line", path);
+    if (w->count == 0)
+        return gm_fail(err, GM_ERR_FORMAT, "%s:1: the vocabulary is empty, expected one piece a line", path);
     return GM_OK;
 }
 
@@ -112,9 +118,10 @@ static gm_status find_special(const gm_wordpiece *w, const char *path, const cha
 {
     *id = gm_wordpiece_find(w, piece);
     if (*id >= 0) return GM_OK;
-    return gm_fail(err, GM_ERR_FORMAT,
-                   "%s: the piece %s is missing among %d: [UNK] [CLS] [SEP] [PAD] are needed, is this BERT's vocab.txt?",
-                   path, piece, (int)w->count);
+    return gm_fail(
+        err, GM_ERR_FORMAT,
+        "%s: the piece %s is missing among %d: [UNK] [CLS] [SEP] [PAD] are needed, is this BERT's vocab.txt?", path,
+        piece, (int)w->count);
 }
 
 /* Builds everything from w->text. */
@@ -122,7 +129,8 @@ static gm_status understand(gm_wordpiece *w, const char *place, size_t bytes, gm
 {
     int32_t pad;
     if (bytes > INT32_MAX)
-        return gm_fail(err, GM_ERR_FORMAT, "%s: %zu bytes are too long for a vocabulary: is this vocab.txt?", place, bytes);
+        return gm_fail(err, GM_ERR_FORMAT, "%s: %zu bytes are too long for a vocabulary: is this vocab.txt?", place,
+                       bytes);
     GM_TRY(cut_lines(w, place, bytes, err));
     GM_TRY(fill_table(w, place, err));
     GM_TRY(find_special(w, place, "[UNK]", &w->unk, err));
@@ -159,7 +167,8 @@ gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiec
     return make(vocab_path, text, bytes, lower_case, w, err);
 }
 
-gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err)
+gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w,
+                             gm_err *err)
 {
     *w = NULL;
     char *copy = gm_strndup(text, bytes);
@@ -204,7 +213,8 @@ static gm_status add_to(gm_pieces *out, int32_t id, const gm_char *first, const 
 
 /* The longest piece that begins at character `from` of a word; *to becomes the character behind it. `at` are the
  * characters' byte offsets in `bytes`. Hashes of all prefixes are made in one pass; then the longest is tried first. */
-static int32_t longest_piece(const gm_wordpiece *w, const char *bytes, const size_t *at, size_t from, size_t length, size_t *to)
+static int32_t longest_piece(const gm_wordpiece *w, const char *bytes, const size_t *at, size_t from, size_t length,
+                             size_t *to)
 {
     uint32_t hashes[WORD_MAX];
     const char *prefix = from > 0 ? "##" : "";
@@ -245,7 +255,8 @@ static gm_status add_word(const gm_wordpiece *w, const gm_char *word, size_t len
     return GM_OK;
 }
 
-static gm_status add_text(const gm_wordpiece *w, const char *text, size_t n, gm_chars *chars, gm_pieces *out, gm_err *err)
+static gm_status add_text(const gm_wordpiece *w, const char *text, size_t n, gm_chars *chars, gm_pieces *out,
+                          gm_err *err)
 {
     GM_TRY(gm_normalize(text, n, w->lower_case, chars, err));
     for (size_t i = 0; i < chars->count;) {
@@ -277,7 +288,8 @@ static gm_status add_words(const gm_wordpiece *w, char *const *words, int32_t co
 {
     for (int32_t i = 0; i < count; i++) {
         const size_t before = pieces->count;
-        if (add_text(w, words[i], strlen(words[i]), chars, pieces, err) != GM_OK) return gm_fail_at(err, "word %d", (int)i);
+        if (add_text(w, words[i], strlen(words[i]), chars, pieces, err) != GM_OK)
+            return gm_fail_at(err, "word %d", (int)i);
         if (pieces->count == before) GM_TRY(add_to(pieces, w->unk, &(gm_char){ 0 }, &(gm_char){ 0 }, err));
         if (pieces->count > room) {
             out->is_cut = true;
@@ -291,19 +303,21 @@ static gm_status add_words(const gm_wordpiece *w, char *const *words, int32_t co
     return GM_OK;
 }
 
-gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32_t count, int32_t max_len, gm_encoded *out,
-                                gm_err *err)
+gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32_t count, int32_t max_len,
+                                gm_encoded *out, gm_err *err)
 {
     *out = (gm_encoded){ 0 };
     if (count < 0 || max_len < 3)
-        return gm_fail(err, GM_ERR_SHAPE,
-                       "a sentence of %d words in %d pieces: expected no negative count and room for [CLS], one piece, [SEP]",
-                       (int)count, (int)max_len);
+        return gm_fail(
+            err, GM_ERR_SHAPE,
+            "a sentence of %d words in %d pieces: expected no negative count and room for [CLS], one piece, [SEP]",
+            (int)count, (int)max_len);
     gm_chars chars = { 0 };
     gm_pieces pieces = { 0 };
     gm_status s = GM_OK;
     out->first_piece = gm_malloc((size_t)count * sizeof *out->first_piece);
-    if (out->first_piece == NULL) s = gm_fail(err, GM_ERR_NOMEM, "out of memory for a sentence of %d words", (int)count);
+    if (out->first_piece == NULL)
+        s = gm_fail(err, GM_ERR_NOMEM, "out of memory for a sentence of %d words", (int)count);
     if (s == GM_OK) s = add_words(w, words, count, (size_t)max_len - 2, &chars, &pieces, out, err);
     if (s == GM_OK && (out->ids = gm_malloc((pieces.count + 2) * sizeof *out->ids)) == NULL)
         s = gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu pieces", pieces.count + 2);

@@ -11,8 +11,8 @@ Its columns, each over the sentences of the block in order:
   texts      words joined by one blank, encoded as a whole: id, first byte, end byte of each piece, then -1
   cased      the same without lower case and accent stripping
   words      the same for each word alone, -1 behind each word
-  max_len_*  [CLS] pieces [SEP] of the words that fit: the ids, -1, index of each kept word's first piece, -1, kept words,
-             1 when something was cut
+  max_len_*  [CLS] pieces [SEP] of the words that fit: the ids, -1, index of each kept word's first piece, -1, kept
+             words, 1 when something was cut
 """
 import hashlib
 import json

@@ -1,6 +1,6 @@
 /* WordPiece against Hugging Face `tokenizers`: tests/golden/wordpiece.json holds its hashes of 8500 tweets and 22000
  * CCKS sentences, block by block, and its pieces of nasty strings. The text is read from the shared data. Needs
- * weights/minilm/ (tools/get-weights minilm); without it the test is skipped, or fails where GM_REQUIRE names weights. */
+ * weights/minilm/ (tools/get-weights minilm); without it the test is skipped, or fails where GM_REQUIRE has weights. */
 #include "tests/support/support.h"
 
 #include <stdbool.h>
@@ -29,7 +29,9 @@ static const cJSON *field(const cJSON *object, const char *name)
 
 /* ---- hashes ---- */
 
-typedef struct hash { uint64_t value; } hash;
+typedef struct hash {
+    uint64_t value;
+} hash;
 
 static void add(hash *h, int32_t number) { h->value = (h->value ^ (uint32_t)number) * UINT64_C(0x100000001B3); }
 
@@ -55,9 +57,18 @@ static void add_sentence(hash *h, const gm_encoded *e)
 
 /* ---- the data sets ---- */
 
-typedef struct block { hash column[COLUMNS]; } block;
-typedef struct counts { int sentences, words, pieces_of_texts, pieces_of_words, words_without_pieces; } counts;
-typedef struct sentence { char *words[WORDS_MAX]; int32_t count; char *text; size_t length, capacity; } sentence;
+typedef struct block {
+    hash column[COLUMNS];
+} block;
+typedef struct counts {
+    int sentences, words, pieces_of_texts, pieces_of_words, words_without_pieces;
+} counts;
+typedef struct sentence {
+    char *words[WORDS_MAX];
+    int32_t count;
+    char *text;
+    size_t length, capacity;
+} sentence;
 
 static void join(sentence *s)
 {
@@ -100,7 +111,8 @@ static void add_each_word(const sentence *s, block *b, counts *c)
     gm_pieces_free(&p);
     int column = FIRST_LENGTH;
     const cJSON *length;
-    cJSON_ArrayForEach(length, field(golden, "max_len")) {
+    cJSON_ArrayForEach(length, field(golden, "max_len"))
+    {
         gm_encoded e;
         assert_ok(gm_wordpiece_sentence(lower, s->words, s->count, length->valueint, &e, &err));
         add_sentence(&b->column[column++], &e);
@@ -193,8 +205,8 @@ static void compare_pieces(const char *what, const char *mode, const gm_pieces *
         const int id = number->valueint, start = number->next->valueint, end = number->next->next->valueint;
         const gm_piece *p = &got->items[i];
         if (p->id != id || p->start != start || p->end != end)
-            fail_msg("%s (%s): piece %zu is %d [%d, %d), expected %d [%d, %d)", what, mode, i, (int)p->id, (int)p->start,
-                     (int)p->end, id, start, end);
+            fail_msg("%s (%s): piece %zu is %d [%d, %d), expected %d [%d, %d)", what, mode, i, (int)p->id,
+                     (int)p->start, (int)p->end, id, start, end);
         number = number->next->next->next;
     }
 }
@@ -202,10 +214,14 @@ static void compare_pieces(const char *what, const char *mode, const gm_pieces *
 static void nasty_strings_have_the_same_pieces(void **state)
 {
     (void)state;
-    const struct { const char *name; const gm_wordpiece *w; } modes[MODES] = { { "lower", lower }, { "cased", cased } };
+    const struct {
+        const char *name;
+        const gm_wordpiece *w;
+    } modes[MODES] = { { "lower", lower }, { "cased", cased } };
     const cJSON *string;
     int count = 0;
-    cJSON_ArrayForEach(string, field(golden, "strings")) {
+    cJSON_ArrayForEach(string, field(golden, "strings"))
+    {
         const char *text = field(string, "text")->valuestring;
         for (int m = 0; m < MODES; m++) {
             gm_pieces got = { 0 };
@@ -269,7 +285,7 @@ int main(void)
         cmocka_unit_test(nasty_strings_have_the_same_pieces),
     };
     const struct CMUnitTest read[] = { cmocka_unit_test(real_text_has_the_same_ids_and_bytes) };
-    /* Without the shared data the second group ends the program as skipped, which must not hide a failure of the first. */
+    /* Without the shared data the second group ends the program as skipped: that must not hide a failure before. */
     const int failed = cmocka_run_group_tests(stored, load, unload);
     return failed != 0 ? failed : cmocka_run_group_tests(read, load, unload);
 }

@@ -11,9 +11,30 @@
 #include "base/memory.h"
 #include "text/wordpiece.h"
 
-enum { PAD, UNK, CLS, SEP, A, B, AB, CONT_B, CONT_C, WALK, CONT_ING, BANG, CJK, CONT_LONG, E_ACUTE, UPPER, CONT_BZ, NOTE_HEAD, CONT_STEM };
+enum {
+    PAD,
+    UNK,
+    CLS,
+    SEP,
+    A,
+    B,
+    AB,
+    CONT_B,
+    CONT_C,
+    WALK,
+    CONT_ING,
+    BANG,
+    CJK,
+    CONT_LONG,
+    E_ACUTE,
+    UPPER,
+    CONT_BZ,
+    NOTE_HEAD,
+    CONT_STEM
+};
 
-static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nab\n##b\n##c\nwalk\n##ing\n!\n\xE4\xB8\xAD\n##bbb\n\xC3\xA9\nA\n##bz\n"
+static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nab\n##b\n##c\nwalk\n##ing\n!\n"
+                                 "\xE4\xB8\xAD\n##bbb\n\xC3\xA9\nA\n##bz\n"
                                  "\xF0\x9D\x85\x97\n##\xF0\x9D\x85\xA5\n";
 
 static gm_wordpiece *w;
@@ -55,8 +76,9 @@ static void check_pieces(const gm_wordpiece *words, const char *text, const gm_p
     }
     gm_pieces_free(&got);
 }
-#define CHECK(text, ...) \
-    check_pieces(w, text, (const gm_piece[]){ __VA_ARGS__ }, sizeof((const gm_piece[]){ __VA_ARGS__ }) / sizeof(gm_piece))
+#define CHECK(text, ...)                                                                                               \
+    check_pieces(w, text, (const gm_piece[]){ __VA_ARGS__ },                                                          \
+                 sizeof((const gm_piece[]){ __VA_ARGS__ }) / sizeof(gm_piece))
 
 static void the_longest_piece_wins(void **state)
 {
@@ -85,14 +107,18 @@ static void offsets_are_bytes_of_the_original(void **state)
 {
     (void)state;
     /* The accents and U+200B are gone from the pieces, but their bytes count. */
-    CHECK("\xC3\xA1\xE2\x80\x8B" "b \xE4\xB8\xAD" "A\xCC\x81!", { AB, 0, 6 }, { CJK, 7, 10 }, { A, 10, 11 }, { BANG, 13, 14 });
+    CHECK("\xC3\xA1\xE2\x80\x8B"
+          "b \xE4\xB8\xAD"
+          "A\xCC\x81!",
+          { AB, 0, 6 }, { CJK, 7, 10 }, { A, 10, 11 }, { BANG, 13, 14 });
 }
 
 static void parts_of_one_character_share_its_bytes(void **state)
 {
     (void)state;
     /* U+1D15E decomposes into a head and a stem; a second stem follows. tokenizers 0.23.3 gives these ranges. */
-    CHECK("a \xF0\x9D\x85\x9E\xF0\x9D\x85\xA5", { A, 0, 1 }, { NOTE_HEAD, 2, 6 }, { CONT_STEM, 2, 6 }, { CONT_STEM, 6, 10 });
+    CHECK("a \xF0\x9D\x85\x9E\xF0\x9D\x85\xA5", { A, 0, 1 }, { NOTE_HEAD, 2, 6 }, { CONT_STEM, 2, 6 },
+          { CONT_STEM, 6, 10 });
 }
 
 static void special_pieces_in_a_text_are_text(void **state)
@@ -151,10 +177,10 @@ static void bad_utf8_is_refused_with_its_offset(void **state)
 {
     (void)state;
     refuse_text("ab \xFF", 4, "byte 3 (0xFF)");
-    refuse_text("\xC3", 1, "byte 0 (0xC3)");                /* cut off */
-    refuse_text("a\xC0\x80", 3, "byte 1 (0xC0)");           /* too long a form of NUL */
-    refuse_text("\xED\xA0\x80", 3, "byte 0 (0xED)");        /* surrogate */
-    refuse_text("a\xF4\x90\x80\x80", 5, "byte 1 (0xF4)");   /* beyond U+10FFFF */
+    refuse_text("\xC3", 1, "byte 0 (0xC3)");              /* cut off */
+    refuse_text("a\xC0\x80", 3, "byte 1 (0xC0)");         /* too long a form of NUL */
+    refuse_text("\xED\xA0\x80", 3, "byte 0 (0xED)");      /* surrogate */
+    refuse_text("a\xF4\x90\x80\x80", 5, "byte 1 (0xF4)"); /* beyond U+10FFFF */
     refuse_text("\x80", 1, "byte 0 (0x80)");
 }
 
@@ -178,13 +204,15 @@ static void check_sentence(char *const *words, int32_t count, int32_t max_len, c
     assert_int_equal(e.is_cut, is_cut);
     gm_encoded_free(&e);
 }
-#define IDS(...) (const int32_t[]){ __VA_ARGS__ }, (int32_t)(sizeof((const int32_t[]){ __VA_ARGS__ }) / sizeof(int32_t))
+#define IDS(...)                                                                                                       \
+    (const int32_t[]){ __VA_ARGS__ }, (int32_t)(sizeof((const int32_t[]){ __VA_ARGS__ }) / sizeof(int32_t))
 #define NAMES(...) (char *const[]){ __VA_ARGS__ }, (int32_t)(sizeof((char *const[]){ __VA_ARGS__ }) / sizeof(char *))
 
 static void a_word_without_pieces_becomes_unk(void **state)
 {
     (void)state;
-    check_sentence(NAMES("a", "\xE2\x80\x8B", "\xC2\x92", "", "b"), 16, IDS(CLS, A, UNK, UNK, UNK, B, SEP), IDS(1, 2, 3, 4, 5), false);
+    check_sentence(NAMES("a", "\xE2\x80\x8B", "\xC2\x92", "", "b"), 16, IDS(CLS, A, UNK, UNK, UNK, B, SEP),
+                   IDS(1, 2, 3, 4, 5), false);
 }
 
 static void a_word_of_forty_pieces_stays_whole(void **state)
@@ -311,6 +339,21 @@ static void line_ends_of_both_kinds_and_none_at_the_end_are_read(void **state)
     gm_wordpiece_destroy(made);
 }
 
+static void a_vocabulary_in_memory_is_copied(void **state)
+{
+    (void)state;
+    char text[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n";
+    gm_wordpiece *made;
+    assert_ok(gm_wordpiece_parse("memory", text, sizeof text - 1, true, &made, &err));
+    memset(text, 'x', sizeof text - 1);
+    assert_int_equal(gm_wordpiece_size(made), 5);
+    assert_int_equal(gm_wordpiece_find(made, "a"), 4);
+    gm_wordpiece_destroy(made);
+    assert_int_equal(gm_wordpiece_parse("memory", "a\na\n", 4, true, &made, &err), GM_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "memory:2: "));
+    assert_null(made);
+}
+
 /* ---- memory ---- */
 
 static void running_out_of_memory_while_loading_is_clean(void **state)
@@ -336,7 +379,8 @@ static void running_out_of_memory_in_a_sentence_is_clean(void **state)
 {
     (void)state;
     /* Marks out of order take the sort's memory too. */
-    char word[64] = "a\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96";
+    char word[64] = "a\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96"
+                    "\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96\xE3\x80\xAE\xCC\x96";
     for (int64_t k = 0;; k++) {
         gm_encoded e;
         gm_alloc_fail_at(k);
@@ -414,6 +458,7 @@ int main(void)
         cmocka_unit_test(a_vocabulary_that_is_not_utf8_is_refused),
         cmocka_unit_test(a_missing_vocabulary_file_is_named),
         cmocka_unit_test(line_ends_of_both_kinds_and_none_at_the_end_are_read),
+        cmocka_unit_test(a_vocabulary_in_memory_is_copied),
         cmocka_unit_test(running_out_of_memory_while_loading_is_clean),
         cmocka_unit_test(running_out_of_memory_in_a_sentence_is_clean),
         cmocka_unit_test(running_out_of_memory_in_a_text_keeps_what_stood),
