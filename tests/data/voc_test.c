@@ -2,8 +2,6 @@
 #define _DEFAULT_SOURCE /* dup, dup2 */
 #include "tests/data/data_test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -220,11 +218,6 @@ int main(void)
         cmocka_unit_test(missing_files_are_no_error_and_bad_ones_name_the_path),
         cmocka_unit_test(any_allocation_may_fail),
     };
-    gm_err err = { 0 };
-    gm_voc voc;
-    if (gm_voc_parse("", 0, &voc, &err) == GM_ERR_MISSING) {
-        fprintf(stderr, "skipped: %s\n", err.text);
-        return 77;
-    }
+    skip_without_xml();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,274 @@
+/* Synthetic tweets: well-formed records, the same bytes each time, and a wall between the names of training and those
+ * kept from it. */
+#include "tests/support/support.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "data/synth.h"
+
+static gm_records make(gm_synth_options o)
+{
+    gm_err err = { 0 };
+    gm_records all = { 0 };
+    assert_ok(gm_synth(&o, &all, &err));
+    assert_int_equal(all.count, o.count);
+    return all;
+}
+
+static gm_buffer bytes(gm_synth_options o)
+{
+    gm_err err = { 0 };
+    gm_buffer out = { 0 };
+    gm_records all = make(o);
+    for (size_t i = 0; i < all.count; i++) assert_ok(gm_record_write(&all.items[i], &out, &err));
+    gm_records_free(&all);
+    return out;
+}
+
+/* The words of an entity in lower case without the blanks, so that "New York" and the tag NewYork are one name. */
+static char *folded(const gm_record *r, int32_t start, int32_t end)
+{
+    gm_err err = { 0 };
+    gm_buffer b = { 0 };
+    for (int32_t i = start; i <= end; i++) assert_ok(gm_buffer_add(&b, r->tokens[i], strlen(r->tokens[i]), &err));
+    for (char *c = b.data; *c; c++) *c = (char)tolower((unsigned char)*c);
+    return b.data;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+typedef struct names {
+    char **items;
+    size_t count;
+} names;
+
+/* The folded names of all entities, sorted; `only_unseen`: of those marked so. */
+static names names_of(const gm_records *all, bool only_unseen)
+{
+    names n = { 0 };
+    size_t most = 0;
+    for (size_t i = 0; i < all->count; i++) most += (size_t)all->items[i].entity_count;
+    n.items = gm_calloc(most, sizeof *n.items);
+    for (size_t i = 0; i < all->count; i++) {
+        for (int32_t e = 0; e < all->items[i].entity_count; e++) {
+            const gm_entity *x = &all->items[i].entities[e];
+            if (!only_unseen || x->extra != NULL) n.items[n.count++] = folded(&all->items[i], x->start, x->end);
+        }
+    }
+    qsort(n.items, n.count, sizeof *n.items, by_text);
+    return n;
+}
+
+static void free_names(names *n)
+{
+    for (size_t i = 0; i < n->count; i++) gm_free(n->items[i]);
+    gm_free(n->items);
+}
+
+static void records_are_well_formed(void **state)
+{
+    (void)state;
+    static const char *const splits[] = { "train", "dev", "test" };
+    for (size_t s = 0; s < GM_LEN(splits) * 2; s++) {
+        const char *split = splits[s / 2];
+        gm_records all = make((gm_synth_options) { .split = split, .seed = 5, .count = 1000, .is_hard = s % 2 != 0 });
+        for (size_t i = 0; i < all.count; i++) {
+            const gm_record *r = &all.items[i];
+            char id[64];
+            snprintf(id, sizeof id, "synth-%s-%06zu", split, i);
+            assert_string_equal(r->id, id);
+            assert_true(r->token_count > 0 && r->image == NULL && r->width == 0 && r->height == 0);
+            for (int32_t t = 0; t < r->token_count; t++) {
+                assert_true(r->tokens[t][0] != '\0' && strpbrk(r->tokens[t], " {}~*|") == NULL);
+            }
+            for (int32_t e = 0; e < r->entity_count; e++) {
+                const gm_entity *x = &r->entities[e];
+                assert_true(x->start >= 0 && x->start <= x->end && x->end < r->token_count);
+                assert_true(e == 0 || x->start > r->entities[e - 1].end);
+                assert_int_equal(x->box_count, 0);
+                if (strcmp(split, "train") == 0) assert_null(x->extra);
+            }
+        }
+        gm_records_free(&all);
+    }
+}
+
+/* What is written must be read back by the strict reader, extra members included. */
+static void lines_read_back(void **state)
+{
+    (void)state;
+    gm_err err = { 0 };
+    gm_records all = make((gm_synth_options) { .split = "dev", .seed = 5, .count = 300 });
+    for (size_t i = 0; i < all.count; i++) {
+        gm_buffer line = { 0 }, again = { 0 };
+        gm_record r = { 0 };
+        assert_ok(gm_record_write(&all.items[i], &line, &err));
+        assert_ok(gm_record_parse(line.data, line.size - 1, &r, &err));
+        assert_ok(gm_record_write(&r, &again, &err));
+        assert_string_equal(line.data, again.data);
+        gm_record_free(&r);
+        gm_buffer_free(&line);
+        gm_buffer_free(&again);
+    }
+    gm_records_free(&all);
+}
+
+static void same_bytes_twice_and_other_bytes_for_another_seed(void **state)
+{
+    (void)state;
+    const gm_synth_options o = { .split = "dev", .seed = 9, .count = 200 };
+    gm_synth_options seed = o, split = o, hard = o;
+    seed.seed = 10;
+    split.split = "test";
+    hard.is_hard = true;
+    gm_buffer a = bytes(o), b = bytes(o), others[] = { bytes(seed), bytes(split), bytes(hard) };
+    assert_string_equal(a.data, b.data);
+    for (size_t i = 0; i < GM_LEN(others); i++) {
+        assert_string_not_equal(strchr(a.data, ','), strchr(others[i].data, ',')); /* beyond the first id */
+        gm_buffer_free(&others[i]);
+    }
+    gm_buffer_free(&a);
+    gm_buffer_free(&b);
+}
+
+static void a_record_does_not_depend_on_the_count_or_the_start(void **state)
+{
+    (void)state;
+    gm_buffer all = bytes((gm_synth_options) { .split = "train", .seed = 3, .count = 400 });
+    gm_buffer head = bytes((gm_synth_options) { .split = "train", .seed = 3, .count = 150 });
+    gm_buffer rest = bytes((gm_synth_options) { .split = "train", .seed = 3, .first = 150, .count = 250 });
+    assert_int_equal(all.size, head.size + rest.size);
+    assert_memory_equal(all.data, head.data, head.size);
+    assert_memory_equal(all.data + head.size, rest.data, rest.size);
+    gm_buffer_free(&all);
+    gm_buffer_free(&head);
+    gm_buffer_free(&rest);
+}
+
+static void names_kept_from_training_never_occur_there(void **state)
+{
+    (void)state;
+    gm_records train = make((gm_synth_options) { .split = "train", .seed = 1, .count = 20000 });
+    names seen = names_of(&train, false);
+    static const char *const splits[] = { "dev", "test" };
+    for (size_t s = 0; s < GM_LEN(splits); s++) {
+        gm_records held = make((gm_synth_options) { .split = splits[s], .seed = 1, .count = 5000 });
+        names unseen = names_of(&held, true), all = names_of(&held, false);
+        for (size_t i = 0; i < unseen.count; i++) {
+            if (bsearch(&unseen.items[i], seen.items, seen.count, sizeof *seen.items, by_text) != NULL)
+                fail_msg("%s: \"%s\" is marked unseen and stands in train", splits[s], unseen.items[i]);
+        }
+        assert_true(unseen.count * 10 > all.count * 3 && unseen.count * 10 < all.count * 6);
+        free_names(&unseen);
+        free_names(&all);
+        gm_records_free(&held);
+    }
+    free_names(&seen);
+    gm_records_free(&train);
+}
+
+/* What makes the task one of context: many mentions have a name that elsewhere has another type. */
+static void all_types_occur_and_names_are_ambiguous(void **state)
+{
+    (void)state;
+    static const char *const types[] = { "PER", "LOC", "ORG", "OTHER" };
+    gm_records all = make((gm_synth_options) { .split = "train", .seed = 2, .count = 2000 });
+    int64_t count[4] = { 0 }, without = 0, chelsea[4] = { 0 };
+    for (size_t i = 0; i < all.count; i++) {
+        const gm_record *r = &all.items[i];
+        without += r->entity_count == 0;
+        for (int32_t e = 0; e < r->entity_count; e++) {
+            char *name = folded(r, r->entities[e].start, r->entities[e].end);
+            for (size_t t = 0; t < 4; t++) {
+                if (strcmp(r->entities[e].type, types[t]) != 0) continue;
+                count[t]++;
+                chelsea[t] += strcmp(name, "chelsea") == 0;
+            }
+            gm_free(name);
+        }
+    }
+    const int64_t total = count[0] + count[1] + count[2] + count[3];
+    for (size_t t = 0; t < 4; t++) assert_true(count[t] * 100 > total * 15);
+    assert_true(without * 100 > 2000 * 8 && without * 100 < 2000 * 25);
+    assert_true(chelsea[0] > 0 && chelsea[1] > 0 && chelsea[2] > 0);
+    gm_records_free(&all);
+}
+
+static void texts_hardly_repeat(void **state)
+{
+    (void)state;
+    gm_records all = make((gm_synth_options) { .split = "train", .seed = 4, .count = 5000 });
+    names texts = { gm_calloc(all.count, sizeof(char *)), all.count };
+    for (size_t i = 0; i < all.count; i++) texts.items[i] = folded(&all.items[i], 0, all.items[i].token_count - 1);
+    qsort(texts.items, texts.count, sizeof *texts.items, by_text);
+    size_t twice = 0;
+    for (size_t i = 1; i < texts.count; i++) twice += strcmp(texts.items[i - 1], texts.items[i]) == 0;
+    assert_true(twice * 100 < texts.count);
+    free_names(&texts);
+    gm_records_free(&all);
+}
+
+static void refuses(gm_synth_options o, const char *part)
+{
+    gm_err err = { 0 };
+    gm_records all = { 0 };
+    assert_int_equal(gm_synth(&o, &all, &err), GM_ERR_USAGE);
+    assert_int_equal(all.count, 0);
+    if (strstr(err.text, part) == NULL) fail_msg("\"%s\" does not say \"%s\"", err.text, part);
+}
+
+static void an_unknown_split_is_refused(void **state)
+{
+    (void)state;
+    refuses((gm_synth_options) { .split = "valid", .count = 1 }, "\"valid\"");
+    refuses((gm_synth_options) { .count = 1 }, "train, dev or test");
+}
+
+static void numbers_out_of_range_are_refused(void **state)
+{
+    (void)state;
+    refuses((gm_synth_options) { .split = "dev", .count = -1 }, "-1 records");
+    refuses((gm_synth_options) { .split = "dev", .first = -2, .count = 1 }, "number -2");
+    refuses((gm_synth_options) { .split = "dev", .first = UINT32_MAX, .count = 2 }, "4294967295");
+    gm_records last = make((gm_synth_options) { .split = "dev", .first = UINT32_MAX, .count = 1 });
+    assert_string_equal(last.items[0].id, "synth-dev-4294967295");
+    gm_records_free(&last);
+}
+
+static void running_out_of_memory_is_reported(void **state)
+{
+    (void)state;
+    const gm_synth_options o = { .split = "dev", .seed = 1, .count = 3 };
+    int64_t k = 0;
+    for (gm_status status = GM_ERR_NOMEM; status != GM_OK; k++) {
+        gm_err err = { 0 };
+        gm_records all = { 0 };
+        gm_alloc_fail_at(k);
+        status = gm_synth(&o, &all, &err);
+        gm_alloc_fail_at(-1);
+        if (status != GM_OK) assert_int_equal(status, GM_ERR_NOMEM);
+        gm_records_free(&all);
+    }
+    assert_true(k > 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_are_well_formed),
+        cmocka_unit_test(lines_read_back),
+        cmocka_unit_test(same_bytes_twice_and_other_bytes_for_another_seed),
+        cmocka_unit_test(a_record_does_not_depend_on_the_count_or_the_start),
+        cmocka_unit_test(names_kept_from_training_never_occur_there),
+        cmocka_unit_test(all_types_occur_and_names_are_ambiguous),
+        cmocka_unit_test(texts_hardly_repeat),
+        cmocka_unit_test(an_unknown_split_is_refused),
+        cmocka_unit_test(numbers_out_of_range_are_refused),
+        cmocka_unit_test(running_out_of_memory_is_reported),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
