@@ -1,6 +1,5 @@
 # Finds what the build needs and names each missing piece with its Debian package.
 # Names in NEEDS lists of CMakeLists.txt are mapped to link targets here: gm_dep_<name>.
-include(CheckIncludeFile)
 
 set(missing "")
 macro(gm_need name header library package)

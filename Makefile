@@ -1,0 +1,44 @@
+# The two front doors are `make quickstart` and `make test`; both do their own set-up. Plain `make` builds build/gmner.
+# CC=clang, BUILD=folder and CMAKE_FLAGS=-D... change the build; JOBS the number of compilers at once.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SOURCES = $(shell git ls-files '*.c' '*.h')
+
+.PHONY: all setup quickstart test install clean format format-check help
+
+all:
+	tools/build $(BUILD) $(CC) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DGM_TESTS=OFF $(CMAKE_FLAGS)
+
+setup:
+	tools/setup
+
+quickstart: setup
+	$(MAKE) all
+	tools/get-weights minilm
+	tools/quickstart $(BUILD)
+
+test: setup
+	JOBS=$(JOBS) tools/test
+
+install: all
+	cmake --install $(BUILD)
+
+clean:
+	rm -rf build build-sanitize build-clang
+
+format:
+	clang-format -i $(SOURCES)
+
+format-check:
+	clang-format --dry-run --Werror $(SOURCES)
+
+help:
+	@echo 'make              build build/gmner'
+	@echo 'make setup        install what is missing (Debian, root or sudo), or name it'
+	@echo 'make quickstart   set up, build, fetch weights, synthesise, train, evaluate, predict'
+	@echo 'make test         set up, build three times, all tests'
+	@echo 'make install      CMAKE_FLAGS=-DCMAKE_INSTALL_PREFIX=... chooses where'
+	@echo 'make format       clang-format on all sources (format-check: only look)'
