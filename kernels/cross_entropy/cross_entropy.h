@@ -20,7 +20,7 @@ struct gm_cross_entropy {
 
 /* One row, shared with span_logits: returns -log softmax(logits)[label]; dlogits (or NULL, or logits itself) =
  * scale (softmax - onehot). */
-static inline double gm_cross_entropy_row(const float *logits, int32_t classes, int32_t label, float scale, float *dlogits)
+static inline double gm_cross_entropy_of(const float *logits, int32_t classes, int32_t label, float scale, float *dlogits)
 {
     float top = logits[0];
     for (int32_t c = 1; c < classes; c++) top = fmaxf(top, logits[c]);

@@ -1,0 +1,115 @@
+/* cross_entropy against log-sum-exp in double. */
+#include "tests/support/kernel_test.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "cross_entropy/cross_entropy.h"
+
+enum { ROWS = 1100 }; /* beyond one block of waiting losses */
+
+/* Loss of a row without the scale; probabilities to p. */
+static double reference(const double *logits, int32_t classes, int32_t label, double *p)
+{
+    double top = logits[0], sum = 0.0;
+    for (int32_t c = 1; c < classes; c++) top = fmax(top, logits[c]);
+    for (int32_t c = 0; c < classes; c++) sum += exp(logits[c] - top);
+    for (int32_t c = 0; c < classes; c++) p[c] = exp(logits[c] - top) / sum;
+    return top + log(sum) - logits[label];
+}
+
+static gmt_buf labels(gmt_backend *b, int32_t classes)
+{
+    uint8_t label[ROWS];
+    for (int32_t r = 0; r < ROWS; r++) label[r] = (uint8_t)(r % 7 == 3 ? GM_NO_LABEL : r * 5 % classes);
+    return gmt_bytes(b, label, sizeof label, ROWS);
+}
+
+/* in_place: dlogits is logits. */
+static void check(gmt_backend *b, int32_t classes, float sigma, bool in_place)
+{
+    const size_t total = (size_t)(ROWS * classes);
+    const float scale = 0.125f;
+    const double before = 3.5;
+    gmt_buf x = gmt_normal(b, total, sigma), label = labels(b, classes), factor = gmt_f32(b, &scale, 1);
+    gmt_buf loss = gmt_bytes(b, &before, sizeof before, 1), grad = in_place ? x : gmt_poison(b, total);
+    double *want = gmt_doubles(b, total), want_loss = 0.0;
+    for (int32_t r = 0; r < ROWS; r++) {
+        double logits[GM_NO_LABEL], p[GM_NO_LABEL];
+        if (label.u8[r] == GM_NO_LABEL) continue;
+        for (int32_t c = 0; c < classes; c++) logits[c] = (double)x.f32[r * classes + c];
+        want_loss += reference(logits, classes, label.u8[r], p);
+        for (int32_t c = 0; c < classes; c++) want[r * classes + c] = (double)scale * (p[c] - (c == label.u8[r]));
+    }
+    gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ x.dev, label.dev, factor.dev, loss.dev, grad.dev, ROWS, classes },
+                                          b->device));
+    gmt_close(gmt_fetch(b, &grad), want, total, gmt_tol_f32((size_t)classes) * (1.0 + (double)sigma), "dlogits");
+    gmt_fetch(b, &loss);
+    want_loss = before + (double)scale * want_loss;
+    assert_true(fabs(*loss.f64 - want_loss) <= gmt_tol_f32((size_t)classes) * fabs(want_loss));
+}
+
+static void matches_reference(gmt_backend *b)
+{
+    static const int32_t classes[] = { 1, 2, 5, 17, 64 };
+    for (size_t c = 0; c < GM_LEN(classes); c++) {
+        check(b, classes[c], 1.0f, false);
+        check(b, classes[c], 1.0f, true);
+    }
+}
+
+/* The largest exponent is 0: no overflow, and a certain row's gradient is 0 rather than NaN. */
+static void large_logits_survive(gmt_backend *b) { check(b, 5, 1e4f, false); }
+
+static void loss_alone(gmt_backend *b)
+{
+    const float scale = 1.0f;
+    const double zero = 0.0;
+    const uint8_t label = 1;
+    gmt_buf x = gmt_zeros(b, 4), factor = gmt_f32(b, &scale, 1), loss = gmt_bytes(b, &zero, sizeof zero, 1);
+    gmt_buf one = gmt_bytes(b, &label, 1, 1);
+    gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ .logits = x.dev, .label = one.dev, .scale = factor.dev,
+                                                               .loss = loss.dev, .rows = 1, .classes = 4 },
+                                          b->device));
+    gmt_fetch(b, &loss);
+    assert_true(fabs(*loss.f64 - log(4.0)) < 1e-7);
+}
+
+static void same_bits_for_any_threads(gmt_backend *b)
+{
+    gmt_buf x = gmt_normal(b, ROWS * 5, 2.0f), label = labels(b, 5), factor = gmt_zeros(b, 1), first = { 0 };
+    *factor.f32 = 0.3f;
+    gmt_push(b, &factor);
+    for (b->device->threads = 1; b->device->threads <= 3; b->device->threads++) {
+        const double zero = 0.0;
+        gmt_buf loss = gmt_bytes(b, &zero, sizeof zero, 1), grad = gmt_poison(b, ROWS * 5);
+        gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ x.dev, label.dev, factor.dev, loss.dev, grad.dev, ROWS, 5 },
+                                              b->device));
+        gmt_fetch(b, &loss);
+        if (b->device->threads == 1) first = loss;
+        assert_memory_equal(loss.f64, first.f64, sizeof(double));
+    }
+}
+
+static void reference_matches_differences(gmt_backend *b)
+{
+    enum { CLASSES = 6 };
+    gmt_buf values = gmt_normal(b, CLASSES, 2.0f);
+    double x[CLASSES], p[CLASSES], unused[CLASSES];
+    for (int c = 0; c < CLASSES; c++) x[c] = (double)values.f32[c];
+    for (int32_t label = 0; label < CLASSES; label++) {
+        reference(x, CLASSES, label, p);
+        for (int c = 0; c < CLASSES; c++) {
+            const double old = x[c], step = 1e-5;
+            x[c] = old + step;
+            const double up = reference(x, CLASSES, label, unused);
+            x[c] = old - step;
+            const double down = reference(x, CLASSES, label, unused);
+            x[c] = old;
+            assert_true(fabs((up - down) / (2.0 * step) - (p[c] - (c == label))) < 1e-8);
+        }
+    }
+}
+
+GMT_MAIN("cross_entropy", GMT(matches_reference), GMT(large_logits_survive), GMT(loss_alone),
+         GMT(same_bits_for_any_threads), GMT(reference_matches_differences))
