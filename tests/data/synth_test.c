@@ -171,6 +171,40 @@ static void names_kept_from_training_never_occur_there(void **state)
     gm_records_free(&train);
 }
 
+/* "Emma" and "Stone" are names of training, "Emma Stone" is kept from it: record 130921 once put the two together. */
+static void parts_do_not_make_up_a_kept_name(void **state)
+{
+    (void)state;
+    gm_records dev = make((gm_synth_options) { .split = "dev", .seed = 1, .first = 135, .count = 1 });
+    gm_records train = make((gm_synth_options) { .split = "train", .seed = 1, .first = 130921, .count = 1 });
+    names unseen = names_of(&dev, true), seen = names_of(&train, false);
+    char *wanted = "emmastone";
+    assert_non_null(bsearch(&wanted, unseen.items, unseen.count, sizeof *unseen.items, by_text)); /* else choose anew */
+    assert_null(bsearch(&wanted, seen.items, seen.count, sizeof *seen.items, by_text));
+    free_names(&unseen);
+    free_names(&seen);
+    gm_records_free(&dev);
+    gm_records_free(&train);
+}
+
+static void no_name_stands_twice_in_a_tweet(void **state)
+{
+    (void)state;
+    gm_records all = make((gm_synth_options) { .split = "train", .seed = 6, .count = 3000 });
+    for (size_t i = 0; i < all.count; i++) {
+        const gm_records one = { &all.items[i], 1, 1 };
+        names n = names_of(&one, false);
+        for (size_t k = 1; k < n.count; k++) {
+            const gm_entity *last = &all.items[i].entities[n.count - 1];
+            const bool is_tag = last->start > 0 && strcmp(all.items[i].tokens[last->start - 1], "#") == 0;
+            if (!is_tag)
+                assert_string_not_equal(n.items[k - 1], n.items[k]); /* a tag may repeat a name of the sentence */
+        }
+        free_names(&n);
+    }
+    gm_records_free(&all);
+}
+
 /* What makes the task one of context: many mentions have a name that elsewhere has another type. */
 static void all_types_occur_and_names_are_ambiguous(void **state)
 {
@@ -264,6 +298,8 @@ int main(void)
         cmocka_unit_test(same_bytes_twice_and_other_bytes_for_another_seed),
         cmocka_unit_test(a_record_does_not_depend_on_the_count_or_the_start),
         cmocka_unit_test(names_kept_from_training_never_occur_there),
+        cmocka_unit_test(parts_do_not_make_up_a_kept_name),
+        cmocka_unit_test(no_name_stands_twice_in_a_tweet),
         cmocka_unit_test(all_types_occur_and_names_are_ambiguous),
         cmocka_unit_test(texts_hardly_repeat),
         cmocka_unit_test(an_unknown_split_is_refused),
