@@ -20,6 +20,9 @@ int gm_backend_isas(const char *names[4]);
 gm_status gm_device_create(const gm_backend *b, int threads, gm_device *dev, gm_err *err);
 void gm_device_destroy(gm_device *dev);
 
+/* Name and version of the matrix library, for run.json and bug reports. */
+const char *gm_backend_library(void);
+
 /* Number of GEMM plans made so far by this device: a steady loop makes none. */
 int64_t gm_device_plan_count(const gm_device *dev);
 

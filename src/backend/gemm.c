@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "base/memory.h"
 
 typedef struct plan {
@@ -198,4 +199,11 @@ gm_status gm_gemm_run(const gm_gemm *g, gm_device *dev)
     DNNL_TRY(dnnl_primitive_execute(p->run, dev->plans->stream, g->bias != NULL ? 5 : 4, args));
     DNNL_TRY(dnnl_stream_wait(dev->plans->stream));
     return GM_OK;
+}
+
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+const char *gm_backend_library(void)
+{
+    return "oneDNN " TEXT(DNNL_VERSION_MAJOR) "." TEXT(DNNL_VERSION_MINOR) "." TEXT(DNNL_VERSION_PATCH);
 }

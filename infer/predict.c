@@ -1,0 +1,256 @@
+/* gmner predict: records in, the same records with the model's entities out, in the same order. Lines are answered as they
+ * come: while input waits, records gather into packed batches; when none waits, what was gathered is answered. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cli.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "model/worker.h"
+
+/* Lines read straight from a file descriptor, so that it can be asked whether another is waiting. */
+typedef struct feed {
+    const char *path;
+    int fd;
+    char *bytes;
+    size_t at, end, capacity;
+    int64_t line;             /* number of the line that next_line gave last */
+    bool is_done;
+} feed;
+
+static gm_status open_feed(feed *f, const char *path, gm_err *err)
+{
+    *f = (feed){ .path = strcmp(path, "-") == 0 ? "stdin" : path };
+    f->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    return f->fd >= 0 ? GM_OK : gm_fail(err, GM_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+}
+
+static void close_feed(feed *f)
+{
+    if (f->fd > STDIN_FILENO) close(f->fd);
+    gm_free(f->bytes);
+}
+
+static gm_status read_more(feed *f, gm_err *err)
+{
+    if (f->at > 0) {
+        memmove(f->bytes, f->bytes + f->at, f->end - f->at);
+        f->end -= f->at;
+        f->at = 0;
+    }
+    if (f->capacity - f->end < 65536) {
+        const size_t wider = f->capacity ? 2 * f->capacity : 262144;
+        char *moved = gm_realloc(f->bytes, wider);
+        if (moved == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s:%lld: out of memory for a line", f->path, (long long)f->line + 1);
+        f->bytes = moved;
+        f->capacity = wider;
+    }
+    ssize_t got;
+    do
+        got = read(f->fd, f->bytes + f->end, f->capacity - f->end - 1);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) return gm_fail(err, GM_ERR_IO, "%s: cannot be read: %s", f->path, strerror(errno));
+    f->is_done = got == 0;
+    f->end += (size_t)got;
+    return GM_OK;
+}
+
+static bool has_line(const feed *f) { return f->end > f->at && memchr(f->bytes + f->at, '\n', f->end - f->at) != NULL; }
+
+/* Whether another line can be had without waiting for the writer. */
+static bool line_waits(feed *f, gm_err *err)
+{
+    while (!has_line(f) && !f->is_done) {
+        struct pollfd p = { .fd = f->fd, .events = POLLIN };
+        if (poll(&p, 1, 0) <= 0) return false;
+        if (read_more(f, err) != GM_OK) return false; /* met again by next_line */
+    }
+    return f->end > f->at;
+}
+
+/* The next line, without its end; *line NULL at the end of the input. Valid until the next call. */
+static gm_status next_line(feed *f, char **line, size_t *size, gm_err *err)
+{
+    *line = NULL;
+    while (!has_line(f) && !f->is_done) GM_TRY(read_more(f, err));
+    if (f->end == f->at) return GM_OK;
+    char *end = memchr(f->bytes + f->at, '\n', f->end - f->at);
+    const size_t next = end != NULL ? (size_t)(end - f->bytes) + 1 : f->end;
+    size_t n = (end != NULL ? next - 1 : next) - f->at;
+    if (n > 0 && f->bytes[f->at + n - 1] == '\r') n--;
+    *line = f->bytes + f->at;
+    *size = n;
+    f->at = next;
+    f->line++;
+    return GM_OK;
+}
+
+/* Records that wait for the model, and what is needed to answer them. */
+typedef struct answering {
+    const gm_model *model;
+    gm_workers *workers;
+    gm_record *records;
+    gm_sample *samples;
+    gm_entity **entities;
+    int32_t *found;
+    size_t count, capacity;
+    int64_t pieces, answered, cut;
+    int32_t tokens;           /* of a packed batch */
+} answering;
+
+static gm_status make_room(answering *a, gm_err *err)
+{
+    if (a->count < a->capacity) return GM_OK;
+    const size_t wider = a->capacity ? 2 * a->capacity : 256;
+    const struct { void **array; size_t bytes; } all[] = { { (void **)&a->records, sizeof *a->records }, { (void **)&a->samples, sizeof *a->samples },
+                                                          { (void **)&a->entities, sizeof *a->entities }, { (void **)&a->found, sizeof *a->found } };
+    for (size_t i = 0; i < GM_LEN(all); i++) {
+        void *moved = gm_realloc(*all[i].array, wider * all[i].bytes);
+        if (moved == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu records", wider);
+        *all[i].array = moved;
+    }
+    a->capacity = wider;
+    return GM_OK;
+}
+
+static gm_status take_line(answering *a, const char *line, size_t size, gm_err *err)
+{
+    GM_TRY(make_room(a, err));
+    GM_TRY(gm_record_parse(line, size, &a->records[a->count], err));
+    a->count++;
+    return GM_OK;
+}
+
+static gm_status write_answers(answering *a, gm_err *err)
+{
+    gm_buffer out = { 0 };
+    gm_status status = GM_OK;
+    for (size_t i = 0; i < a->count && status == GM_OK; i++) {
+        gm_record answer = a->records[i]; /* the gold is not the model's to see: it is replaced */
+        answer.entities = a->entities[i];
+        answer.entity_count = a->found[i];
+        status = gm_record_write(&answer, &out, err);
+    }
+    if (status == GM_OK && out.size > 0 && (fwrite(out.data, 1, out.size, stdout) != out.size || fflush(stdout) != 0))
+        status = gm_fail(err, GM_ERR_IO, "stdout: cannot be written: %s", strerror(errno));
+    gm_buffer_free(&out);
+    return status;
+}
+
+/* Answers all waiting records. */
+static gm_status answer(answering *a, gm_err *err)
+{
+    size_t made = 0;
+    gm_status status = GM_OK;
+    for (; made < a->count && status == GM_OK; made++) {
+        status = gm_sample_make(&a->samples[made], &a->records[made], a->model->wordpiece, &a->model->labels, a->model->options.max_len, false, err);
+        if (status != GM_OK) break;
+        a->cut += a->samples[made].text.is_cut;
+    }
+    if (status == GM_OK) status = gm_predict(a->model, a->workers, a->samples, a->count, a->tokens, a->entities, a->found, err);
+    if (status == GM_OK) {
+        status = write_answers(a, err);
+        for (size_t i = 0; i < a->count; i++) gm_entities_free(a->entities[i], a->found[i]);
+    }
+    for (size_t i = 0; i < made; i++) gm_sample_free(&a->samples[i]);
+    for (size_t i = 0; i < a->count; i++) gm_record_free(&a->records[i]);
+    a->answered += (int64_t)a->count;
+    a->count = 0;
+    return status;
+}
+
+/* Which lines are this shard's: line k (from 0) of n shards belongs to shard k mod n. */
+typedef struct shard { int64_t index, count; } shard;
+
+static gm_status parse_shard(const char *text, shard *s, gm_err *err)
+{
+    char left[32];
+    const char *slash = strchr(text, '/');
+    if (slash == NULL || (size_t)(slash - text) >= sizeof left) return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with i from 0, not \"%s\"", text);
+    memcpy(left, text, (size_t)(slash - text));
+    left[slash - text] = '\0';
+    if (gm_parse_int(left, &s->index, err) != GM_OK || gm_parse_int(slash + 1, &s->count, err) != GM_OK || s->index < 0 || s->index >= s->count)
+        return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with 0 <= i < n, not \"%s\"", text);
+    return GM_OK;
+}
+
+static gm_status answer_feed(answering *a, feed *f, shard s, gm_err *err)
+{
+    enum { MAX_WAITING = 1024 };
+    for (int64_t record = 0;; record++) {
+        char *line;
+        size_t size;
+        GM_TRY(next_line(f, &line, &size, err));
+        if (line == NULL) break;
+        if (record % s.count == s.index && take_line(a, line, size, err) != GM_OK) return gm_fail_at(err, "%s:%lld", f->path, (long long)f->line);
+        if (a->count >= MAX_WAITING || (a->count > 0 && !line_waits(f, err))) GM_TRY(answer(a, err));
+    }
+    return answer(a, err);
+}
+
+static void free_answering(answering *a)
+{
+    for (size_t i = 0; i < a->count; i++) gm_record_free(&a->records[i]);
+    gm_free(a->records);
+    gm_free(a->samples);
+    gm_free((void *)a->entities);
+    gm_free(a->found);
+}
+
+typedef struct settings { const char *model, *in, *device, *isa, *shard; int64_t threads, tokens; } settings;
+
+static gm_status predict(const settings *o, gm_err *err)
+{
+    static const gm_step no_step = { 0 };
+    gm_backend backend;
+    gm_model model = { 0 };
+    gm_workers workers = { 0 };
+    shard s = { 0, 1 };
+    feed f = { .fd = -1 };
+    if (o->threads < 1 || o->threads > 1024) return gm_fail(err, GM_ERR_USAGE, "--threads is 1 to 1024, not %lld", (long long)o->threads);
+    if (o->tokens < 16 || o->tokens > 1 << 20) return gm_fail(err, GM_ERR_USAGE, "--tokens is 16 to %d, not %lld", 1 << 20, (long long)o->tokens);
+    if (o->shard != NULL) GM_TRY(parse_shard(o->shard, &s, err));
+    GM_TRY(gm_backend_open(o->device, o->isa, &backend, err));
+    gm_status status = gm_model_load(o->model, false, &model, err);
+    if (status == GM_OK) status = gm_workers_create(&workers, &backend, (int32_t)o->threads, &no_step, err);
+    if (status == GM_OK) status = open_feed(&f, o->in, err);
+    answering a = { .model = &model, .workers = &workers, .tokens = (int32_t)o->tokens };
+    if (status == GM_OK) status = answer_feed(&a, &f, s, err);
+    if (status == GM_OK) gm_log(GM_LOG_INFO, "predict", "%lld records, %lld of them cut at the model's length", (long long)a.answered, (long long)a.cut);
+    free_answering(&a);
+    close_feed(&f);
+    gm_workers_destroy(&workers);
+    gm_model_destroy(&model);
+    return status;
+}
+
+static int predict_main(int argc, char **argv);
+const gm_command gm_predict_command = {
+    "predict", "find entities: records in, records with predictions out", "gmner predict --model DIR [--in FILE] < records.jsonl > predictions.jsonl", predict_main
+};
+
+static int predict_main(int argc, char **argv)
+{
+    settings o = { .in = "-", .device = "cpu", .isa = "auto", .threads = 2, .tokens = 2048 };
+    gm_option options[] = {
+        { "model", GM_OPT_STR, &o.model, "DIR", "run folder (its best/) or model folder", true },
+        { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin (default)", false },
+        { "shard", GM_OPT_STR, &o.shard, "I/N", "only every N-th record from the I-th on (I from 0)", false },
+        { "threads", GM_OPT_INT, &o.threads, "N", "worker threads (default 2); results do not depend on it", false },
+        { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch (default 2048)", false },
+        { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
+        { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
+    };
+    bool done = false;
+    gm_err err = { 0 };
+    gm_status status = gm_cli_parse(&gm_predict_command, options, (int)GM_LEN(options), NULL, 0, NULL, argc, argv, &done, &err);
+    if (status == GM_OK && done) return 0;
+    if (status == GM_OK) status = predict(&o, &err);
+    return gm_cli_finish(&gm_predict_command, status, &err);
+}

@@ -1,0 +1,208 @@
+/* Checkpoints: best/ holds a model; last/ also moments and state.json, so that a run goes on with the same bits. A folder
+ * is written beside its name, synced and exchanged in one step: at any moment there is one whole checkpoint. */
+#include <math.h>
+#include <string.h>
+
+#include "base/cli.h"
+#include "base/memory.h"
+#include "train/run.h"
+
+enum { STATE_VERSION = 1 };
+
+/* Keys that may differ between the runs of one training: none changes its result. */
+static const char *const free_keys[] = { "threads", "train.save_every", "train.log_every", "train.max_steps", "predict.tokens" };
+
+static gm_status folder_path(const gm_run *r, const char *name, const char *suffix, char **path, gm_err *err)
+{
+    gm_buffer b = { 0 };
+    GM_TRY(gm_buffer_printf(&b, err, "%s/%s%s", r->options->out, name, suffix));
+    *path = b.data;
+    return GM_OK;
+}
+
+/* FNV-1a of the ids and piece counts in order: tells whether the data is still what it was. */
+static uint32_t data_key(const gm_dataset *d)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < d->records.count; i++) h = (h ^ d->samples[i].key ^ (uint32_t)d->samples[i].text.count) * 16777619u;
+    return h;
+}
+
+static gm_status write_state(const gm_run *r, const char *folder, gm_err *err)
+{
+    gm_out out = { 0 };
+    char *path = gm_path_join(folder, "state.json");
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status = gm_out_open(&out, path, err);
+    if (status == GM_OK)
+        status = gm_out_printf(&out, err, "{\"gmner\": %d, \"epoch\": %lld, \"step_in_epoch\": %lld, \"step\": %lld, \"best_f1\": %.17g, \"best_epoch\": %lld, "
+                               "\"epochs_without_gain\": %lld, \"data\": %u}\n", STATE_VERSION, (long long)r->at.epoch, (long long)r->at.step_in_epoch,
+                               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch, (long long)r->at.epochs_without_gain, data_key(&r->train));
+    if (status == GM_OK) status = gm_out_commit(&out, err);
+    gm_out_abort(&out);
+    gm_free(path);
+    return status;
+}
+
+static gm_status fill_folder(const gm_run *r, const char *folder, bool with_state, gm_err *err)
+{
+    GM_TRY(gm_remove_tree(folder, err));
+    GM_TRY(gm_make_dirs(folder, err));
+    GM_TRY(gm_model_save(&r->model, folder, err));
+    if (!with_state) return GM_OK;
+    char *path = gm_path_join(folder, "optimizer.safetensors");
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status = gm_params_save_moments(&r->model.params, path, err);
+    gm_free(path);
+    return status == GM_OK ? write_state(r, folder, err) : status;
+}
+
+static gm_status save(const gm_run *r, const char *name, bool with_state, gm_err *err)
+{
+    char *part = NULL, *final = NULL;
+    gm_status status = folder_path(r, name, ".part", &part, err);
+    if (status == GM_OK) status = folder_path(r, name, "", &final, err);
+    if (status == GM_OK) status = fill_folder(r, part, with_state, err);
+    if (status == GM_OK) status = gm_dir_replace(part, final, err);
+    if (status != GM_OK && part != NULL) gm_remove_tree(part, NULL); /* a full disk gets its space back */
+    gm_free(part);
+    gm_free(final);
+    return status;
+}
+
+gm_status gm_run_save_best(const gm_run *r, gm_err *err) { return save(r, "best", false, err); }
+gm_status gm_run_save_last(const gm_run *r, gm_err *err) { return save(r, "last", true, err); }
+
+static gm_status take_count(const cJSON *root, const char *key, int64_t *value, gm_err *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 9e15) || floor(item->valuedouble) != item->valuedouble)
+        return gm_fail(err, GM_ERR_FORMAT, "\"%s\" is missing or not a count", key);
+    *value = (int64_t)item->valuedouble;
+    return GM_OK;
+}
+
+static gm_status read_state(gm_run *r, const cJSON *root, gm_err *err)
+{
+    int64_t version, data;
+    GM_TRY(take_count(root, "gmner", &version, err));
+    if (version != STATE_VERSION) return gm_fail(err, GM_ERR_FORMAT, "\"gmner\" is %lld, this release reads %d", (long long)version, STATE_VERSION);
+    GM_TRY(take_count(root, "epoch", &r->at.epoch, err));
+    GM_TRY(take_count(root, "step_in_epoch", &r->at.step_in_epoch, err));
+    GM_TRY(take_count(root, "step", &r->at.step, err));
+    GM_TRY(take_count(root, "best_epoch", &r->at.best_epoch, err));
+    GM_TRY(take_count(root, "epochs_without_gain", &r->at.epochs_without_gain, err));
+    GM_TRY(take_count(root, "data", &data, err));
+    const cJSON *best = cJSON_GetObjectItemCaseSensitive(root, "best_f1");
+    if (!cJSON_IsNumber(best)) return gm_fail(err, GM_ERR_FORMAT, "\"best_f1\" is missing or not a number");
+    r->at.best_f1 = best->valuedouble;
+    if (data != (int64_t)data_key(&r->train))
+        return gm_fail(err, GM_ERR_DATA, "the training data is not what this run was started with: put it back, or start a new run in another folder");
+    return GM_OK;
+}
+
+static gm_status load_state(gm_run *r, const char *folder, gm_err *err)
+{
+    char *path = gm_path_join(folder, "state.json"), *text = NULL;
+    size_t size = 0;
+    cJSON *root = NULL;
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status = gm_file_read(path, &text, &size, err);
+    if (status == GM_OK && ((status = gm_json_parse(text, size, &root, err)) != GM_OK || (status = read_state(r, root, err)) != GM_OK))
+        status = gm_fail_at(err, "%s", path);
+    cJSON_Delete(root);
+    gm_free(text);
+    gm_free(path);
+    return status;
+}
+
+static gm_status load_tensors(gm_run *r, const char *folder, const char *name, bool are_moments, gm_err *err)
+{
+    gm_safetensors *st = NULL;
+    char *path = gm_path_join(folder, name);
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status = gm_safetensors_open(path, &st, err);
+    if (status == GM_OK) {
+        status = are_moments ? gm_params_load_moments(&r->model.params, st, err) : gm_params_load(&r->model.params, r->model.params.count, st, "", err);
+        if (status != GM_OK) status = gm_fail_at(err, "%s", path);
+    }
+    gm_safetensors_close(st);
+    gm_free(path);
+    return status;
+}
+
+gm_status gm_run_load_last(gm_run *r, bool *found, gm_err *err)
+{
+    char *folder;
+    GM_TRY(folder_path(r, "last", "", &folder, err));
+    *found = gm_path_is_dir(folder);
+    gm_status status = GM_OK;
+    if (*found) status = load_state(r, folder, err);
+    if (*found && status == GM_OK) status = load_tensors(r, folder, "model.safetensors", false, err);
+    if (*found && status == GM_OK) status = load_tensors(r, folder, "optimizer.safetensors", true, err);
+    gm_free(folder);
+    return status;
+}
+
+gm_status gm_run_describe(const gm_run *r, gm_err *err)
+{
+    char *path = gm_path_join(r->options->out, "run.json"), *config = gm_config_json(r->config);
+    gm_out out = { 0 };
+    gm_status status = path != NULL && config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for run.json");
+    if (status == GM_OK) status = gm_out_open(&out, path, err);
+    if (status == GM_OK)
+        status = gm_out_printf(&out, err, "{\"gmner\": %d, \"version\": \"%s\", \"commit\": \"%s\", \"device\": \"%s\", \"cpu_isa\": \"%s\",\n \"onednn\": \"%s\", \"compiler\": \"%s\",\n"
+                               " \"train\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n"
+                               " \"dev\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n \"config\": %s}\n",
+                               STATE_VERSION, GM_VERSION, GM_COMMIT, r->backend.name, r->backend.isa, gm_backend_library(), __VERSION__,
+                               r->train.records.count, (long long)r->train.pieces, (long long)r->train.entities, (long long)r->train.cut_sentences,
+                               r->dev.records.count, (long long)r->dev.pieces, (long long)r->dev.entities, (long long)r->dev.cut_sentences, config);
+    if (status == GM_OK) status = gm_out_commit(&out, err);
+    gm_out_abort(&out);
+    gm_free(path);
+    gm_free(config);
+    return status;
+}
+
+static bool may_differ(const char *key)
+{
+    for (size_t i = 0; i < GM_LEN(free_keys); i++)
+        if (strcmp(key, free_keys[i]) == 0) return true;
+    return false;
+}
+
+static gm_status compare(const gm_run *r, const cJSON *before, const cJSON *now, gm_err *err)
+{
+    const cJSON *key, *isa = cJSON_GetObjectItemCaseSensitive(before, "cpu_isa"), *config = cJSON_GetObjectItemCaseSensitive(before, "config");
+    if (cJSON_IsString(isa) && strcmp(isa->valuestring, r->backend.isa) != 0)
+        return gm_fail(err, GM_ERR_CONFIG, "the run was started on the instruction set %s, this is %s, which gives other bits: use --cpu-isa %s", isa->valuestring, r->backend.isa, isa->valuestring);
+    cJSON_ArrayForEach(key, now)
+    {
+        const cJSON *was = cJSON_GetObjectItemCaseSensitive(config, key->string);
+        if (was == NULL || may_differ(key->string) || cJSON_Compare(was, key, true)) continue;
+        char *old = cJSON_PrintUnformatted(was), *new = cJSON_PrintUnformatted(key);
+        gm_fail(err, GM_ERR_CONFIG, "%s is %s, but the run was started with %s: use that, or another --out", key->string, new != NULL ? new : "?", old != NULL ? old : "?");
+        cJSON_free(old);
+        cJSON_free(new);
+        return GM_ERR_CONFIG;
+    }
+    return GM_OK;
+}
+
+gm_status gm_run_check_description(const gm_run *r, gm_err *err)
+{
+    char *path = gm_path_join(r->options->out, "run.json"), *text = NULL, *config = gm_config_json(r->config);
+    size_t size = 0;
+    cJSON *before = NULL, *now = NULL;
+    gm_status status = path != NULL && config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for run.json");
+    if (status == GM_OK) status = gm_file_read(path, &text, &size, err);
+    if (status == GM_OK) status = gm_json_parse(config, strlen(config), &now, err);
+    if (status == GM_OK && ((status = gm_json_parse(text, size, &before, err)) != GM_OK || (status = compare(r, before, now, err)) != GM_OK))
+        status = gm_fail_at(err, "%s", path);
+    cJSON_Delete(before);
+    cJSON_Delete(now);
+    gm_free(text);
+    gm_free(config);
+    gm_free(path);
+    return status;
+}

@@ -1,0 +1,108 @@
+/* metrics.jsonl, one object a line (docs/data-formats.md), and the scores on the dev set. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/progress.h"
+#include "train/run.h"
+
+static gm_status metrics_path(const gm_run *r, char **path, gm_err *err)
+{
+    *path = gm_path_join(r->options->out, "metrics.jsonl");
+    return *path != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+}
+
+/* True for a whole line of a step that the checkpoint has seen. */
+static bool is_known(const char *line, size_t n, int64_t step)
+{
+    cJSON *root = NULL;
+    if (gm_json_parse(line, n, &root, NULL) != GM_OK) return false;
+    const cJSON *at = cJSON_GetObjectItemCaseSensitive(root, "step");
+    const bool known = cJSON_IsNumber(at) && at->valuedouble <= (double)step;
+    cJSON_Delete(root);
+    return known;
+}
+
+/* Copies the lines up to the state's step: a killed run may have written more, its last line perhaps by half. */
+static gm_status cut_back(const char *path, int64_t step, gm_err *err)
+{
+    gm_lines in = { 0 };
+    gm_out out = { 0 };
+    bool have = true;
+    GM_TRY(gm_lines_open(&in, path, err));
+    gm_status status = gm_out_open(&out, path, err);
+    while (status == GM_OK && (status = gm_lines_next(&in, &have, err)) == GM_OK && have) {
+        if (!is_known(in.line, in.length, step)) break;
+        status = gm_out_printf(&out, err, "%s\n", in.line);
+    }
+    if (status == GM_OK) status = gm_out_commit(&out, err);
+    gm_out_abort(&out);
+    gm_lines_close(&in);
+    return status;
+}
+
+gm_status gm_run_open_metrics(gm_run *r, gm_err *err)
+{
+    char *path;
+    GM_TRY(metrics_path(r, &path, err));
+    gm_status status = gm_path_exists(path) ? cut_back(path, r->at.step, err) : GM_OK;
+    if (status == GM_OK && (r->metrics = fopen(path, "a")) == NULL)
+        status = gm_fail(err, GM_ERR_IO, "%s: cannot be opened for writing: %s", path, strerror(errno));
+    gm_free(path);
+    return status;
+}
+
+static gm_status write_line(gm_run *r, const gm_buffer *line, gm_err *err)
+{
+    if (fwrite(line->data, 1, line->size, r->metrics) == line->size && fflush(r->metrics) == 0) return GM_OK;
+    return gm_fail(err, GM_ERR_IO, "%s/metrics.jsonl: cannot be written: %s; free some space and start again with --resume", r->options->out, strerror(errno));
+}
+
+gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err)
+{
+    gm_buffer line = { 0 };
+    gm_status status = gm_buffer_printf(&line, err, "{\"event\":\"step\",\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%.9g,\"lr\":%.9g,\"tokens_per_s\":%.1f}\n",
+                                        (long long)r->at.epoch + 1, (long long)r->at.step, loss, (double)r->norm, (double)r->step.rate[GM_RATE_ENCODER],
+                                        r->train_s > 0 ? (double)r->train_pieces / r->train_s : 0.0);
+    if (status == GM_OK) status = write_line(r, &line, err);
+    gm_buffer_free(&line);
+    return status;
+}
+
+gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, gm_err *err)
+{
+    gm_buffer line = { 0 };
+    gm_status status = gm_buffer_printf(&line, err, "{\"event\":\"eval\",\"epoch\":%lld,\"step\":%lld,\"span\":", (long long)r->at.epoch, (long long)r->at.step);
+    if (status == GM_OK) status = gm_score_json(m->span, &line, err);
+    if (status == GM_OK) status = gm_buffer_printf(&line, err, ",\"mner\":");
+    if (status == GM_OK) status = gm_score_json(m->mner, &line, err);
+    if (status == GM_OK) status = gm_buffer_printf(&line, err, "}\n");
+    if (status == GM_OK) status = write_line(r, &line, err);
+    gm_buffer_free(&line);
+    return status;
+}
+
+gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err)
+{
+    const size_t n = r->dev.records.count;
+    gm_record *records = gm_calloc(n, sizeof *records);
+    gm_entity **found = gm_calloc(n, sizeof *found);
+    int32_t *count = gm_calloc(n, sizeof *count);
+    gm_status status = records != NULL && found != NULL && count != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
+    if (status == GM_OK) status = gm_predict(&r->model, &r->workers, r->dev.samples, n, (int32_t)gm_config_int(r->config, GM_KEY_TOKENS), found, count, err);
+    if (status == GM_OK) {
+        for (size_t i = 0; i < n; i++) {
+            records[i] = r->dev.records.items[i]; /* shares id and tokens; only the entities are its own */
+            records[i].entities = found[i];
+            records[i].entity_count = count[i];
+        }
+        const gm_records predicted = { .items = records, .count = n, .capacity = n };
+        status = gm_evaluate(&r->dev.records, &predicted, &(gm_eval_options){ .iou = 0.5 }, m, err);
+        for (size_t i = 0; i < n; i++) gm_entities_free(found[i], count[i]);
+    }
+    gm_free(records);
+    gm_free(found);
+    gm_free(count);
+    return status;
+}

@@ -1,0 +1,215 @@
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "train/run.h"
+
+double gm_schedule(int64_t done, int64_t total, double warmup)
+{
+    const int64_t rising = (int64_t)(warmup * (double)total);
+    if (done < rising) return (double)done / (double)rising;
+    if (done >= total) return 0.0;
+    return (double)(total - done) / (double)(total - rising);
+}
+
+static gm_model_options model_options(const gm_config *c)
+{
+    return (gm_model_options){ .head = strcmp(gm_config_str(c, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
+                               .scheme = strcmp(gm_config_str(c, GM_KEY_TAGS), "bioes") == 0 ? GM_TAGS_BIOES : GM_TAGS_BIO,
+                               .is_nested = gm_config_bool(c, GM_KEY_NESTED), .dense_embedding = gm_config_bool(c, GM_KEY_DENSE_EMBEDDING),
+                               .max_len = (int32_t)gm_config_int(c, GM_KEY_MAX_LEN), .dropout = (float)gm_config_num(c, GM_KEY_DROPOUT),
+                               .seed = gm_config_u64(c, GM_KEY_SEED) };
+}
+
+static gm_status make_model(gm_run *r, const gm_records *train, gm_err *err)
+{
+    gm_buffer labels = { 0 };
+    const gm_model_options o = model_options(r->config);
+    const char *encoder = gm_config_str(r->config, GM_KEY_ENCODER);
+    gm_status status = gm_run_label_list(r->config, train, &labels, err);
+    if (status == GM_OK)
+        status = strcmp(encoder, "tiny") == 0 ? gm_model_create_tiny(train, labels.data, &o, &r->model, err)
+                                              : gm_model_create(encoder, labels.data, &o, &r->model, err);
+    gm_buffer_free(&labels);
+    return status;
+}
+
+static void report_data(const gm_dataset *d, const char *name)
+{
+    gm_log(GM_LOG_INFO, "data", "%s: %zu samples, %lld pieces, gold count %lld; %lld sentences cut (%lld words, %lld entities lost), %lld entities wider than %d words",
+           name, d->records.count, (long long)d->pieces, (long long)d->entities, (long long)d->cut_sentences, (long long)d->cut_words,
+           (long long)d->lost_to_cut, (long long)d->lost_to_width, GM_SPAN_WIDTHS);
+}
+
+static gm_status make_data(gm_run *r, gm_records *train, gm_records *dev, gm_err *err)
+{
+    const int32_t max_len = r->model.options.max_len;
+    GM_TRY(gm_dataset_make(&r->train, train, r->model.wordpiece, &r->model.labels, max_len, err));
+    report_data(&r->train, "train");
+    if (dev->count > 0) {
+        GM_TRY(gm_dataset_make(&r->dev, dev, r->model.wordpiece, &r->model.labels, max_len, err));
+        report_data(&r->dev, "dev");
+    }
+    const int64_t batch = gm_config_int(r->config, GM_KEY_BATCH);
+    r->steps_per_epoch = ((int64_t)r->train.records.count + batch - 1) / batch;
+    r->total_steps = r->steps_per_epoch * gm_config_int(r->config, GM_KEY_EPOCHS);
+    return GM_OK;
+}
+
+static gm_status set_up(gm_run *r, gm_err *err)
+{
+    gm_records train = { 0 }, dev = { 0 };
+    const int32_t threads = (int32_t)gm_config_int(r->config, GM_KEY_THREADS);
+    r->shards = (int32_t)gm_config_int(r->config, GM_KEY_SHARDS);
+    r->step.seed = gm_config_u64(r->config, GM_KEY_SEED);
+    r->at.best_f1 = -1.0;
+    GM_TRY(gm_backend_open(r->options->device, r->options->isa, &r->backend, err));
+    gm_status status = gm_run_read_records(r->config, &train, &dev, err);
+    if (status == GM_OK) status = make_model(r, &train, err);
+    if (status == GM_OK) status = make_data(r, &train, &dev, err);
+    gm_records_free(&train);
+    gm_records_free(&dev);
+    if (status == GM_OK) status = gm_workers_create(&r->workers, &r->backend, threads, &r->step, err);
+    if (status == GM_OK) status = gm_device_create(&r->backend, threads, &r->device, err);
+    r->device.step = &r->step;
+    return status == GM_OK ? gm_run_make_buffers(r, err) : status;
+}
+
+/* A new folder is described; a resumed one must describe the same run. */
+static gm_status begin_or_resume(gm_run *r, gm_err *err)
+{
+    bool found = false;
+    char *description = gm_path_join(r->options->out, "run.json");
+    if (description == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    const bool has_run = gm_path_exists(description);
+    gm_free(description);
+    if (has_run && !r->options->resume)
+        return gm_fail(err, GM_ERR_USAGE, "%s holds a run already: add --resume to go on with it, or name another --out", r->options->out);
+    GM_TRY(gm_make_dirs(r->options->out, err));
+    if (has_run) {
+        GM_TRY(gm_run_check_description(r, err));
+        GM_TRY(gm_run_load_last(r, &found, err));
+    }
+    if (found)
+        gm_log(GM_LOG_INFO, "train", "resumed behind step %lld (epoch %lld)", (long long)r->at.step, (long long)r->at.epoch + 1);
+    else if (r->options->resume)
+        gm_log(GM_LOG_INFO, "train", "%s holds no checkpoint: starting anew", r->options->out);
+    if (!has_run) GM_TRY(gm_run_describe(r, err));
+    return gm_run_open_metrics(r, err);
+}
+
+static gm_status after_signal(const gm_run *r, gm_err *err)
+{
+    const int number = (int)*r->options->signal;
+    GM_TRY(gm_run_save_last(r, err));
+    return gm_fail(err, number == SIGTERM ? GM_STOP_TERM : GM_STOP_INT, "stopped by %s behind step %lld; all is saved: go on with --resume",
+                   number == SIGTERM ? "SIGTERM" : "SIGINT", (long long)r->at.step);
+}
+
+static gm_status log_step(gm_run *r, double loss, gm_err *err)
+{
+    if (r->at.step % gm_config_int(r->config, GM_KEY_LOG_EVERY) != 0) return GM_OK;
+    GM_TRY(gm_run_note_step(r, loss, err));
+    r->train_s = 0.0;
+    r->train_pieces = 0;
+    return GM_OK;
+}
+
+/* Steps of the epoch at hand, from where the state stands. */
+static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
+{
+    const int64_t batch = gm_config_int(r->config, GM_KEY_BATCH), all = (int64_t)r->train.records.count;
+    const int64_t save_every = gm_config_int(r->config, GM_KEY_SAVE_EVERY), limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
+    gm_run_shuffle(r);
+    while (r->at.step_in_epoch < r->steps_per_epoch && (limit == 0 || r->at.step < limit)) {
+        const int64_t from = r->at.step_in_epoch * batch, count = from + batch < all ? batch : all - from;
+        const double start = gm_now_s();
+        double loss;
+        for (int64_t i = 0; i < count; i++) {
+            r->picked[i] = &r->train.samples[r->order[from + i]];
+            r->train_pieces += r->picked[i]->text.count;
+        }
+        GM_TRY(gm_run_step(r, (int32_t)count, &loss, err));
+        r->train_s += gm_now_s() - start;
+        char detail[128];
+        snprintf(detail, sizeof detail, "epoch %lld loss %.4f norm %.2f lr %.2e %.0f pieces/s", (long long)r->at.epoch + 1, loss, (double)r->norm,
+                 (double)r->step.rate[GM_RATE_ENCODER], (double)r->train_pieces / r->train_s);
+        gm_progress_update(bar, r->at.step, detail);
+        GM_TRY(log_step(r, loss, err));
+        if (*r->options->signal != 0) return after_signal(r, err);
+        if (r->at.step % save_every == 0) GM_TRY(gm_run_save_last(r, err));
+    }
+    return GM_OK;
+}
+
+/* Scores the model and keeps it where it is the best so far; without a dev set the newest is the best. */
+static gm_status end_epoch(gm_run *r, gm_err *err)
+{
+    double f1 = 0.0;
+    r->at.epoch++;
+    r->at.step_in_epoch = 0;
+    if (r->dev.records.count > 0) {
+        gm_metrics m;
+        GM_TRY(gm_run_evaluate(r, &m, err));
+        f1 = gm_f1(m.mner);
+        gm_log(GM_LOG_INFO, "dev", "epoch %lld: MNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld", (long long)r->at.epoch, f1,
+               gm_precision(m.mner), gm_recall(m.mner), gm_f1(m.span), (long long)m.mner.n_gold);
+        const gm_status status = gm_run_note_eval(r, &m, err);
+        gm_metrics_free(&m);
+        GM_TRY(status);
+    }
+    if (f1 > r->at.best_f1 || r->dev.records.count == 0) {
+        r->at.best_f1 = f1;
+        r->at.best_epoch = r->at.epoch;
+        r->at.epochs_without_gain = 0;
+        GM_TRY(gm_run_save_best(r, err));
+    } else
+        r->at.epochs_without_gain++;
+    return gm_run_save_last(r, err);
+}
+
+static bool is_finished(const gm_run *r)
+{
+    const int64_t patience = gm_config_int(r->config, GM_KEY_PATIENCE), limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
+    return r->at.epoch >= gm_config_int(r->config, GM_KEY_EPOCHS) || (patience > 0 && r->at.epochs_without_gain >= patience) ||
+           (limit > 0 && r->at.step >= limit);
+}
+
+static gm_status train(gm_run *r, gm_err *err)
+{
+    gm_progress bar;
+    GM_TRY(set_up(r, err));
+    GM_TRY(begin_or_resume(r, err));
+    gm_progress_start(&bar, "train", r->total_steps, gm_config_int(r->config, GM_KEY_LOG_EVERY));
+    gm_status status = GM_OK;
+    while (status == GM_OK && !is_finished(r)) {
+        status = run_epoch(r, &bar, err);
+        if (status != GM_OK) break;
+        status = r->at.step_in_epoch == r->steps_per_epoch ? end_epoch(r, err) : gm_run_save_last(r, err); /* cut short by train.max_steps */
+    }
+    gm_progress_end(&bar);
+    if (status == GM_OK)
+        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best MNER F1 %.4f in epoch %lld; the model lies in %s/best", (long long)r->at.step,
+               r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
+    return status;
+}
+
+gm_status gm_train(const gm_config *config, const gm_train_options *o, gm_err *err)
+{
+    gm_run r = { .config = config, .options = o };
+    gm_status status = train(&r, err);
+    if (r.metrics != NULL && fclose(r.metrics) != 0 && status == GM_OK)
+        status = gm_fail(err, GM_ERR_IO, "%s/metrics.jsonl: cannot be written", o->out);
+    gm_run_free_buffers(&r);
+    gm_workers_destroy(&r.workers);
+    gm_device_destroy(&r.device);
+    gm_dataset_free(&r.train);
+    gm_dataset_free(&r.dev);
+    gm_model_destroy(&r.model);
+    return status;
+}

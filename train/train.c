@@ -1,0 +1,75 @@
+/* gmner train: trains the local model into a run folder. */
+#define _POSIX_C_SOURCE 200809L
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cli.h"
+#include "base/config.h"
+#include "base/memory.h"
+#include "train/trainer.h"
+
+static volatile sig_atomic_t signalled;
+
+static void note_signal(int number) { signalled = number; }
+
+/* The first SIGINT or SIGTERM asks the trainer to save and stop; a second one ends the program at once. */
+static void catch_signals(void)
+{
+    struct sigaction action = { .sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND };
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static gm_status configure(gm_config *config, const char *path, const gm_str_list *sets, bool has_seed, uint64_t seed, gm_err *err)
+{
+    if (path != NULL) GM_TRY(gm_config_load(config, path, err));
+    for (int i = 0; i < sets->count; i++) GM_TRY(gm_config_set(config, sets->items[i], err));
+    if (!has_seed) return GM_OK;
+    char assignment[64];
+    snprintf(assignment, sizeof assignment, "seed=%llu", (unsigned long long)seed);
+    return gm_config_set(config, assignment, err);
+}
+
+static int train_main(int argc, char **argv);
+const gm_command gm_train_command = {
+    "train", "train the local model into a run folder", "gmner train --config FILE --out DIR [--set KEY=VALUE]... [--resume]", train_main
+};
+
+static int train_main(int argc, char **argv)
+{
+    const char *path = NULL, *seed_text = NULL;
+    gm_train_options o = { .device = "cpu", .isa = "auto", .signal = &signalled };
+    gm_str_list sets = { 0 };
+    bool print_config = false, done = false;
+    gm_option options[] = {
+        { "config", GM_OPT_STR, &path, "FILE", "configuration (docs/configuration.md lists the keys)", false },
+        { "out", GM_OPT_STR, &o.out, "DIR", "run folder: checkpoints, metrics.jsonl, run.json", false },
+        { "set", GM_OPT_LIST, &sets, "KEY=VALUE", "overrides one key; may be repeated", false },
+        { "seed", GM_OPT_STR, &seed_text, "N", "short for --set seed=N", false },
+        { "resume", GM_OPT_FLAG, &o.resume, NULL, "go on from the last checkpoint in --out", false },
+        { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
+        { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
+        { "print-config", GM_OPT_FLAG, &print_config, NULL, "print every key with its value and origin, and stop", false },
+    };
+    gm_err err = { 0 };
+    gm_config *config = NULL;
+    uint64_t seed = 0;
+    gm_status status = gm_cli_parse(&gm_train_command, options, (int)GM_LEN(options), NULL, 0, NULL, argc, argv, &done, &err);
+    if (status == GM_OK && done) return 0;
+    if (status == GM_OK && seed_text != NULL && (status = gm_parse_u64(seed_text, &seed, &err)) != GM_OK) status = gm_fail_at(&err, "--seed");
+    if (status == GM_OK) status = gm_config_create(&config, &err);
+    if (status == GM_OK) status = configure(config, path, &sets, seed_text != NULL, seed, &err);
+    if (status == GM_OK && print_config)
+        gm_config_print(config, stdout);
+    else if (status == GM_OK && o.out == NULL)
+        status = gm_fail(&err, GM_ERR_USAGE, "--out DIR is missing: name the run folder");
+    else if (status == GM_OK) {
+        catch_signals();
+        status = gm_train(config, &o, &err);
+    }
+    gm_config_destroy(config);
+    gm_free((void *)sets.items);
+    return gm_cli_finish(&gm_train_command, status, &err);
+}
