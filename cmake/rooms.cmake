@@ -23,6 +23,19 @@ function(gm_room name)
   gm_link(gm_${name} ${room_NEEDS})
 endfunction()
 
+# GM_COMMIT for the sources of a target, looked up at each build: run.json says which sources made a model.
+function(gm_commit target)
+  set(header ${CMAKE_BINARY_DIR}/commit.h)
+  set(script ${CMAKE_SOURCE_DIR}/cmake/commit.cmake)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "INTERFACE_LIBRARY")
+    return()
+  endif()
+  add_custom_target(gm_commit_header COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DHEADER=${header} -P ${script} BYPRODUCTS ${header})
+  add_dependencies(${target} gm_commit_header)
+  target_compile_options(${target} PRIVATE -include ${header})
+endfunction()
+
 # kernels/<op>/<op>_cpu.c, once for each instruction set; the program chooses at start.
 function(gm_kernels)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*/*_cpu.c)
