@@ -93,7 +93,7 @@ static gm_status load_encoder(gm_model *m, const gm_safetensors *st, gm_err *err
     const char *prefix = encoder_prefix(st);
     const bool with_pooler = gm_safetensors_find(st, prefix[0] ? "bert.pooler.dense.weight" : "pooler.dense.weight") != NULL;
     GM_TRY(declare_all(m, with_pooler, true, err));
-    gm_params_randomise(&m->params, m->options.seed);
+    gm_params_randomise(&m->params, m->encoder_params, m->options.seed);
     return gm_params_load(&m->params, m->encoder_params, st, prefix, err);
 }
 
@@ -138,7 +138,7 @@ static gm_status create_tiny(const gm_records *records, const char *labels, gm_m
     GM_TRY(gm_tiny_files(records, &m->config_json, &m->config_size, &m->vocab, &m->vocab_size, err));
     GM_TRY(understand(m, "tiny", err));
     GM_TRY(declare_all(m, false, true, err));
-    gm_params_randomise(&m->params, m->options.seed);
+    gm_params_randomise(&m->params, 0, m->options.seed);
     return GM_OK;
 }
 

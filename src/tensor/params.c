@@ -114,9 +114,9 @@ static void randomise_part(const gm_param *p, const char *name, float *value, si
     }
 }
 
-void gm_params_randomise(gm_params *ps, uint64_t seed)
+void gm_params_randomise(gm_params *ps, int32_t first, uint64_t seed)
 {
-    for (int32_t i = 0; i < ps->count; i++) {
+    for (int32_t i = first; i < ps->count; i++) {
         const gm_param *p = ps->items[i];
         if (p->spec.init == GM_INIT_ZERO || p->spec.init == GM_INIT_ONE) {
             for (size_t k = 0; k < p->count; k++) p->value[k] = p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f;

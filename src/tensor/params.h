@@ -59,8 +59,9 @@ gm_status gm_params_add(gm_params *ps, const gm_param_spec *spec, gm_param **p, 
 /* Lays out and allocates all declared ones; moments are zero. with_moments false in prediction. */
 gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
 
-/* Initial values by seed: each number depends on the seed, the tensor's name and its index alone. */
-void gm_params_randomise(gm_params *ps, uint64_t seed);
+/* Initial values of the parameters declared from `first` on: each number depends on the seed, the tensor's name and its
+ * index alone. */
+void gm_params_randomise(gm_params *ps, int32_t first, uint64_t seed);
 /* Reads the first `count` declared parameters from tensors called prefix + name; a missing one is an error that names it. */
 gm_status gm_params_load(gm_params *ps, int32_t count, const gm_safetensors *st, const char *prefix, gm_err *err);
 gm_status gm_params_save(const gm_params *ps, const char *path, const char *const *metadata, int32_t metadata_count, gm_err *err);
