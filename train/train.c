@@ -46,7 +46,7 @@ static int train_main(int argc, char **argv)
     gm_option options[] = {
         { "config", GM_OPT_STR, &path, "FILE", "configuration (docs/configuration.md lists the keys)", false },
         { "out", GM_OPT_STR, &o.out, "DIR", "run folder: checkpoints, metrics.jsonl, run.json", false },
-        { "set", GM_OPT_LIST, &sets, "KEY=VALUE", "overrides one key; may be repeated", false },
+        { "set", GM_OPT_LIST, &sets, "KEY=VALUE", "overrides one key", false },
         { "seed", GM_OPT_STR, &seed_text, "N", "short for --set seed=N", false },
         { "resume", GM_OPT_FLAG, &o.resume, NULL, "go on from the last checkpoint in --out", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
