@@ -188,10 +188,11 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
     arrays a;
     const size_t bytes = lay_out(&a, NULL, count, token_room, word_room);
     if (bytes > b->block_bytes) {
-        gm_free(b->block);
-        b->block_bytes = bytes + bytes / 2; /* the largest batches come early or never: few growths */
-        b->block = gm_malloc(b->block_bytes);
-        if (b->block == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a batch of %zu bytes", b->block_bytes);
+        const size_t wanted = bytes + bytes / 2; /* the largest batches come early or never: few growths */
+        gm_batch_free(b);
+        b->block = gm_malloc(wanted);
+        if (b->block == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a batch of %zu bytes", wanted);
+        b->block_bytes = wanted;
     }
     lay_out(&a, b->block, count, token_room, word_room);
     memset(b->block, 0, bytes);

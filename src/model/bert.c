@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "embedding/embedding_op.h"
 #include "linear/linear_op.h"
+#include "model/bert_layer.h"
 #include "residual_norm/residual_norm_op.h"
 
 static gm_status read_size(const char *place, const cJSON *object, const char *key, int32_t least, int32_t most, int32_t *value, gm_err *err)
@@ -46,7 +47,9 @@ static gm_status read_fields(const char *place, const cJSON *root, gm_bert_confi
     if (c->hidden % c->heads != 0)
         return gm_fail(err, GM_ERR_FORMAT, "%s: \"hidden_size\" %d is not a multiple of \"num_attention_heads\" %d", place, c->hidden, c->heads);
     const cJSON *eps = cJSON_GetObjectItemCaseSensitive(root, "layer_norm_eps");
-    c->eps = cJSON_IsNumber(eps) ? (float)eps->valuedouble : 1e-12f;
+    c->eps = cJSON_IsNumber(eps) ? (float)eps->valuedouble : 1e-12f; /* BERT's own where an older file leaves it out */
+    if (eps != NULL && !(cJSON_IsNumber(eps) && eps->valuedouble >= 0 && eps->valuedouble < 1))
+        return gm_fail(err, GM_ERR_FORMAT, "%s: \"layer_norm_eps\" is not a number in [0, 1)", place);
     return GM_OK;
 }
 
@@ -131,19 +134,25 @@ gm_status gm_bert_declare(gm_bert *bert, gm_params *ps, bool with_pooler, bool d
     return declare(&d, pooler_bias, c->hidden, 1, (gm_param_spec){ .is_frozen = true, .is_vector = true }, &unused);
 }
 
-/* a = attention(x); x1 = norm(x + drop(a)); y = norm(x1 + drop(ffn(x1))) (fixture bert_layer). */
-static gm_status layer_forward(const gm_bert *bert, int32_t i, gm_tape *t, const gm_pack *tokens, gm_tensor *x, gm_tensor **y)
+gm_status gm_bert_attention_block(const gm_bert *bert, int32_t i, gm_tape *t, const gm_pack *tokens, gm_tensor *x, gm_tensor **x1)
 {
     const gm_bert_layer *l = &bert->layer[i];
-    const float eps = bert->config.eps;
-    gm_tensor *qkv, *mixed, *attended, *x1, *up, *down;
+    gm_tensor *qkv, *mixed, *attended;
     GM_TRY(gm_op_linear(t, x, l->qkv, l->qkv_bias, GM_LINEAR_PLAIN, &qkv));
     GM_TRY(gm_op_self_attention(t, tokens, qkv, bert->config.heads, i, &mixed));
     GM_TRY(gm_op_linear(t, mixed, l->out, l->out_bias, GM_LINEAR_PLAIN, &attended));
-    GM_TRY(gm_op_residual_norm(t, tokens, attended, x, l->norm1, l->norm1_bias, eps, (gm_norm_sites){ .drop = GM_SITE_ATTENTION_OUT, .layer = i }, NULL, &x1));
+    return gm_op_residual_norm(t, tokens, attended, x, l->norm1, l->norm1_bias, bert->config.eps,
+                               (gm_norm_sites){ .drop = GM_SITE_ATTENTION_OUT, .layer = i }, NULL, x1);
+}
+
+gm_status gm_bert_ffn_block(const gm_bert *bert, int32_t i, gm_tape *t, const gm_pack *tokens, gm_tensor *x1, gm_tensor **y)
+{
+    const gm_bert_layer *l = &bert->layer[i];
+    gm_tensor *up, *down;
     GM_TRY(gm_op_linear(t, x1, l->up, l->up_bias, GM_LINEAR_GELU, &up));
     GM_TRY(gm_op_linear(t, up, l->down, l->down_bias, GM_LINEAR_PLAIN, &down));
-    return gm_op_residual_norm(t, tokens, down, x1, l->norm2, l->norm2_bias, eps, (gm_norm_sites){ .drop = GM_SITE_FFN_OUT, .layer = i }, NULL, y);
+    return gm_op_residual_norm(t, tokens, down, x1, l->norm2, l->norm2_bias, bert->config.eps,
+                               (gm_norm_sites){ .drop = GM_SITE_FFN_OUT, .layer = i }, NULL, y);
 }
 
 gm_status gm_bert_forward(const gm_bert *bert, gm_tape *t, const gm_batch *batch, gm_tensor **states)
@@ -155,8 +164,9 @@ gm_status gm_bert_forward(const gm_bert *bert, gm_tape *t, const gm_batch *batch
                                (gm_norm_sites){ .drop_out = GM_SITE_EMBEDDING }, NULL, &x));
     for (int32_t i = 0; i < bert->config.layers; i++) {
         const gm_mark mark = gm_arena_mark(t->arena);
-        gm_tensor *y;
-        GM_TRY(layer_forward(bert, i, t, tokens, x, &y));
+        gm_tensor *x1, *y;
+        GM_TRY(gm_bert_attention_block(bert, i, t, tokens, x, &x1));
+        GM_TRY(gm_bert_ffn_block(bert, i, t, tokens, x1, &y));
         if (gm_tape_records(t)) {
             x = y;
             continue;

@@ -201,17 +201,14 @@ static bool read_choice(const cJSON *root, const char *key, const char *no, cons
 
 static gm_status read_types(const cJSON *types, gm_labels *labels, gm_err *err)
 {
-    gm_buffer list = { 0 };
-    gm_status status = cJSON_IsArray(types) ? GM_OK : gm_fail(err, GM_ERR_FORMAT, "\"types\" is not an array");
+    if (!cJSON_IsArray(types) || types->child == NULL) return gm_fail(err, GM_ERR_FORMAT, "\"types\" is not an array of names");
     const cJSON *item;
     cJSON_ArrayForEach(item, types)
     {
-        if (status == GM_OK && !cJSON_IsString(item)) status = gm_fail(err, GM_ERR_FORMAT, "\"types\" holds something that is not a string");
-        if (status == GM_OK) status = gm_buffer_printf(&list, err, "%s%s", list.size > 0 ? "," : "", item->valuestring);
+        if (!cJSON_IsString(item)) return gm_fail(err, GM_ERR_FORMAT, "\"types\" holds something that is not a string");
+        GM_TRY(gm_labels_add(labels, item->valuestring, strlen(item->valuestring), err));
     }
-    if (status == GM_OK) status = gm_labels_parse(list.data != NULL ? list.data : "", labels, err);
-    gm_buffer_free(&list);
-    return status;
+    return GM_OK;
 }
 
 static gm_status read_description(gm_model *m, const cJSON *root, gm_err *err)
