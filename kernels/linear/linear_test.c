@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "linear/linear.h"
-#include "support/kernel_test.h"
+#include "tests/support/kernel_test.h"
 
 typedef struct sizes { int32_t rows, in, out; } sizes;
 
