@@ -1,5 +1,5 @@
-/* What the CPU kernels compute with: exp, GELU and its derivative, dot products and one small matrix product. Plain C
- * that GCC and clang turn into vector code without -ffast-math, so NaN and infinity keep their meaning. The order of
+/* What the CPU kernels compute with: exp, GELU and its derivative, sums and dot products. Plain C that GCC and
+ * clang turn into vector code without -ffast-math, so NaN and infinity keep their meaning. The order of
  * every sum depends on sizes alone: not on addresses, threads or what else stands in the batch. */
 #ifndef GM_KERNELS_VECTOR_CPU_H
 #define GM_KERNELS_VECTOR_CPU_H
@@ -18,6 +18,7 @@ enum { GM_LANES = 8 };
 enum { GM_LANES = 4 };
 #endif
 typedef float gm_vec __attribute__((vector_size(GM_LANES * sizeof(float))));
+typedef int32_t gm_ivec __attribute__((vector_size(GM_LANES * sizeof(int32_t))));
 
 static inline gm_vec gm_vec_load(const float *from)
 {
@@ -86,6 +87,22 @@ static inline float gm_gelu_grad(float x)
     float density;
     const float tail = gm_normal_tail(fabsf(x), &density), sign = copysignf(1.0f, x);
     return (0.5f + sign * (0.5f - tail)) + x * density;
+}
+
+/* exp of every lane. The loop has a register's length, so that it becomes straight vector code. */
+static inline gm_vec gm_vec_exp(gm_vec x)
+{
+    float lane[GM_LANES];
+    gm_vec_store(lane, x);
+    for (int l = 0; l < GM_LANES; l++) lane[l] = gm_exp(lane[l]);
+    return gm_vec_load(lane);
+}
+
+/* The larger of each pair of lanes; b where one of them is NaN. */
+static inline gm_vec gm_vec_max(gm_vec a, gm_vec b)
+{
+    const gm_ivec is_a = a > b;
+    return (gm_vec)((is_a & (gm_ivec)a) | (~is_a & (gm_ivec)b));
 }
 
 /* Adds up the lanes, halves first. */
