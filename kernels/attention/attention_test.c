@@ -1,6 +1,6 @@
 /* The reference is attention as the formula says it, in double, one score after another; its backward keeps whole
  * probability matrices and is itself checked by central differences. */
-#include "kernel_test.h"
+#include "tests/support/kernel_test.h"
 
 #include <math.h>
 #include <stdio.h>

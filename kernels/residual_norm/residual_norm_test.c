@@ -1,6 +1,6 @@
 /* The reference is the formula in double, a row at a time; its backward goes through the full Jacobian of the norm and
  * is itself checked by central differences. */
-#include "kernel_test.h"
+#include "tests/support/kernel_test.h"
 
 #include <math.h>
 #include <stdio.h>
