@@ -37,7 +37,12 @@ if ! cmake -S "$copy" -B "$copy/build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Rele
     fail "the example does not build"
     done_checking
 fi
-check "leaky_relu_test" 0 "" "matches_reference" "$copy/build/leaky_relu_test"
-grep -q "leaky_relu/matches_reference cpu" "$scratch/out" "$scratch/err" || fail "the new test did not run"
+check "leaky_relu_test" 0 "OK \] leaky_relu/matches_reference cpu .*, 2 threads" "PASSED" "$copy/build/leaky_relu_test"
+
+# The example's test can fail: with a wrong slope in the kernel it does.
+sed -i 's/a->slope \* x\[c\]/x[c]/' "$copy/kernels/leaky_relu/leaky_relu_cpu.c"
+cmake --build "$copy/build" --target leaky_relu_test -j 2 >> "$scratch/log" 2>&1 || fail "the broken kernel does not build"
+"$copy/build/leaky_relu_test" > "$scratch/out" 2>&1 && fail "the test passes with a broken kernel"
+matches "broken kernel" "the reference says" "$scratch/out"
 
 done_checking
