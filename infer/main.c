@@ -94,6 +94,7 @@ int main(int argc, char **argv)
     keep_standard_descriptors();
     struct sigaction ignore = { .sa_handler = SIG_IGN };
     sigaction(SIGPIPE, &ignore, NULL); /* a write into a closed pipe then fails like any other */
+    sigaction(SIGXFSZ, &ignore, NULL); /* and so does one beyond the limit of a file's size */
     const int code = run(argc, argv);
     return !output_has_left() && code == 0 ? gm_status_exit(GM_ERR_IO) : code;
 }

@@ -187,8 +187,12 @@ static gm_status answer_feed(answering *a, feed *f, shard s, gm_err *err)
         char *line;
         size_t size;
         GM_TRY(next_line(f, &line, &size, err));
+        if (line == NULL && record == 0) return gm_fail(err, GM_ERR_DATA, "%s: the input holds no record", f->path);
         if (line == NULL) break;
-        if (record % s.count == s.index && take_line(a, line, size, err) != GM_OK) return gm_fail_at(err, "%s:%lld", f->path, (long long)f->line);
+        if (record % s.count == s.index && take_line(a, line, size, err) != GM_OK) {
+            (void)answer(a, NULL); /* what came before the bad line is answered, however the lines came in */
+            return gm_fail_at(err, "%s:%lld", f->path, (long long)f->line);
+        }
         if (a->count >= MAX_WAITING || (a->count > 0 && !line_waits(f, err))) GM_TRY(answer(a, err));
     }
     return answer(a, err);

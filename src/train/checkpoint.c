@@ -1,6 +1,8 @@
 /* Checkpoints: best/ holds a model; last/ also moments and state.json, so that a run goes on with the same bits. A folder
  * is written beside its name, synced and exchanged in one step: at any moment there is one whole checkpoint. */
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cli.h"
@@ -20,13 +22,23 @@ static gm_status folder_path(const gm_run *r, const char *name, const char *suff
     return GM_OK;
 }
 
-/* FNV-1a of the ids and piece counts in order: tells whether the data is still what it was. */
-static uint32_t data_key(const gm_dataset *d)
+static uint32_t mix(uint32_t h, uint32_t word) { return (h ^ word) * 16777619u; }
+
+/* FNV-1a over ids, pieces and gold of all samples in order: tells whether the data is still what it was. */
+static uint32_t mix_dataset(uint32_t h, const gm_dataset *d)
 {
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < d->records.count; i++) h = (h ^ d->samples[i].key ^ (uint32_t)d->samples[i].text.count) * 16777619u;
+    for (size_t i = 0; i < d->records.count; i++) {
+        const gm_sample *s = &d->samples[i];
+        h = mix(mix(mix(h, s->key), (uint32_t)s->text.count), (uint32_t)s->gold_count);
+        for (int32_t k = 0; k < s->text.count; k++) h = mix(h, (uint32_t)s->text.ids[k]);
+        for (int32_t k = 0; k < s->gold_count; k++)
+            h = mix(mix(mix(h, (uint32_t)s->gold[k].start), (uint32_t)s->gold[k].end), (uint32_t)s->gold[k].type);
+    }
     return h;
 }
+
+/* The dev set counts too: it decides what best/ holds. */
+static uint32_t data_key(const gm_run *r) { return mix_dataset(mix_dataset(2166136261u, &r->train), &r->dev); }
 
 static gm_status write_state(const gm_run *r, const char *folder, gm_err *err)
 {
@@ -37,7 +49,7 @@ static gm_status write_state(const gm_run *r, const char *folder, gm_err *err)
     if (status == GM_OK)
         status = gm_out_printf(&out, err, "{\"gmner\": %d, \"epoch\": %lld, \"step_in_epoch\": %lld, \"step\": %lld, \"best_f1\": %.17g, \"best_epoch\": %lld, "
                                "\"epochs_without_gain\": %lld, \"data\": %u}\n", STATE_VERSION, (long long)r->at.epoch, (long long)r->at.step_in_epoch,
-                               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch, (long long)r->at.epochs_without_gain, data_key(&r->train));
+                               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch, (long long)r->at.epochs_without_gain, data_key(r));
     if (status == GM_OK) status = gm_out_commit(&out, err);
     gm_out_abort(&out);
     gm_free(path);
@@ -96,8 +108,11 @@ static gm_status read_state(gm_run *r, const cJSON *root, gm_err *err)
     const cJSON *best = cJSON_GetObjectItemCaseSensitive(root, "best_f1");
     if (!cJSON_IsNumber(best)) return gm_fail(err, GM_ERR_FORMAT, "\"best_f1\" is missing or not a number");
     r->at.best_f1 = best->valuedouble;
-    if (data != (int64_t)data_key(&r->train))
-        return gm_fail(err, GM_ERR_DATA, "the training data is not what this run was started with: put it back, or start a new run in another folder");
+    if (data != (int64_t)data_key(r))
+        return gm_fail(err, GM_ERR_DATA, "the data is not what this run was started with: put it back, or start a new run in another folder");
+    if (r->at.step_in_epoch > r->steps_per_epoch || r->at.step != r->at.epoch * r->steps_per_epoch + r->at.step_in_epoch)
+        return gm_fail(err, GM_ERR_FORMAT, "epoch %lld and step %lld of it do not make step %lld, for an epoch has %lld steps", (long long)r->at.epoch,
+                       (long long)r->at.step_in_epoch, (long long)r->at.step, (long long)r->steps_per_epoch);
     return GM_OK;
 }
 
@@ -131,9 +146,29 @@ static gm_status load_tensors(gm_run *r, const char *folder, const char *name, b
     return status;
 }
 
+/* Removes what a crash left while a checkpoint was written. On a file system that cannot exchange two folders a crash may
+ * also have come while the old checkpoint had stepped aside: it takes its name again. */
+static gm_status tidy(const gm_run *r, const char *name, gm_err *err)
+{
+    char *final = NULL, *part = NULL, *old = NULL;
+    gm_status status = folder_path(r, name, "", &final, err);
+    if (status == GM_OK) status = folder_path(r, name, ".part", &part, err);
+    if (status == GM_OK) status = folder_path(r, name, ".old.part", &old, err);
+    if (status == GM_OK && !gm_path_exists(final) && gm_path_is_dir(old) && rename(old, final) != 0)
+        status = gm_fail(err, GM_ERR_IO, "%s: cannot take the name %s: %s", old, final, strerror(errno));
+    if (status == GM_OK) status = gm_remove_tree(part, err);
+    if (status == GM_OK) status = gm_remove_tree(old, err);
+    gm_free(final);
+    gm_free(part);
+    gm_free(old);
+    return status;
+}
+
 gm_status gm_run_load_last(gm_run *r, bool *found, gm_err *err)
 {
     char *folder;
+    GM_TRY(tidy(r, "last", err));
+    GM_TRY(tidy(r, "best", err));
     GM_TRY(folder_path(r, "last", "", &folder, err));
     *found = gm_path_is_dir(folder);
     gm_status status = GM_OK;

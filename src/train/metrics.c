@@ -13,19 +13,22 @@ static gm_status metrics_path(const gm_run *r, char **path, gm_err *err)
     return *path != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
 }
 
-/* True for a whole line of a step that the checkpoint has seen. */
-static bool is_known(const char *line, size_t n, int64_t step)
+/* True for a whole line that the checkpoint has seen. An epoch's last step may be saved before its evaluation, which is
+ * then done again: of evaluations the epoch decides (guarded by a_line_of_an_unsaved_evaluation_is_cut). */
+static bool is_known(const char *line, size_t n, const gm_progress_state *at)
 {
     cJSON *root = NULL;
     if (gm_json_parse(line, n, &root, NULL) != GM_OK) return false;
-    const cJSON *at = cJSON_GetObjectItemCaseSensitive(root, "step");
-    const bool known = cJSON_IsNumber(at) && at->valuedouble <= (double)step;
+    const cJSON *event = cJSON_GetObjectItemCaseSensitive(root, "event");
+    const bool is_eval = cJSON_IsString(event) && strcmp(event->valuestring, "eval") == 0;
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(root, is_eval ? "epoch" : "step");
+    const bool known = cJSON_IsNumber(number) && number->valuedouble <= (double)(is_eval ? at->epoch : at->step);
     cJSON_Delete(root);
     return known;
 }
 
-/* Copies the lines up to the state's step: a killed run may have written more, its last line perhaps by half. */
-static gm_status cut_back(const char *path, int64_t step, gm_err *err)
+/* Copies the lines up to the state: a killed run may have written more, its last line perhaps by half. */
+static gm_status cut_back(const char *path, const gm_progress_state *at, gm_err *err)
 {
     gm_lines in = { 0 };
     gm_out out = { 0 };
@@ -33,7 +36,7 @@ static gm_status cut_back(const char *path, int64_t step, gm_err *err)
     GM_TRY(gm_lines_open(&in, path, err));
     gm_status status = gm_out_open(&out, path, err);
     while (status == GM_OK && (status = gm_lines_next(&in, &have, err)) == GM_OK && have) {
-        if (!is_known(in.line, in.length, step)) break;
+        if (!is_known(in.line, in.length, at)) break;
         status = gm_out_printf(&out, err, "%s\n", in.line);
     }
     if (status == GM_OK) status = gm_out_commit(&out, err);
@@ -46,7 +49,7 @@ gm_status gm_run_open_metrics(gm_run *r, gm_err *err)
 {
     char *path;
     GM_TRY(metrics_path(r, &path, err));
-    gm_status status = gm_path_exists(path) ? cut_back(path, r->at.step, err) : GM_OK;
+    gm_status status = gm_path_exists(path) ? cut_back(path, &r->at, err) : GM_OK;
     if (status == GM_OK && (r->metrics = fopen(path, "a")) == NULL)
         status = gm_fail(err, GM_ERR_IO, "%s: cannot be opened for writing: %s", path, strerror(errno));
     gm_free(path);
@@ -77,7 +80,8 @@ gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, gm_err *err)
     if (status == GM_OK) status = gm_score_json(m->span, &line, err);
     if (status == GM_OK) status = gm_buffer_printf(&line, err, ",\"mner\":");
     if (status == GM_OK) status = gm_score_json(m->mner, &line, err);
-    if (status == GM_OK) status = gm_buffer_printf(&line, err, "}\n");
+    if (status == GM_OK)
+        status = gm_buffer_printf(&line, err, ",\"tokens_per_s\":%.1f}\n", r->epoch_s > 0 ? (double)r->epoch_pieces / r->epoch_s : 0.0);
     if (status == GM_OK) status = write_line(r, &line, err);
     gm_buffer_free(&line);
     return status;

@@ -37,6 +37,8 @@ typedef struct gm_run {
     FILE *metrics;                       /* metrics.jsonl, open for appending */
     double train_s;                      /* time in steps since the last line of metrics, and pieces in it */
     int64_t train_pieces;
+    double epoch_s;                      /* the same since the epoch began or the run was resumed */
+    int64_t epoch_pieces;
 } gm_run;
 
 /* data.c: the files that the configuration names, with their counts in the log; the label set of the format. */
@@ -52,13 +54,14 @@ gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err);
 /* checkpoint.c */
 gm_status gm_run_save_best(const gm_run *r, gm_err *err);
 gm_status gm_run_save_last(const gm_run *r, gm_err *err);
-/* Reads out/last into the run; *found false where there is none. The model is made by the caller before. */
+/* Reads out/last into the run; *found false where there is none. The model is made by the caller before. What a crash
+ * left beside the checkpoints is put back or removed. */
 gm_status gm_run_load_last(gm_run *r, bool *found, gm_err *err);
 /* Writes run.json, or compares it with this run's configuration when resuming: a key that changes the result is an error. */
 gm_status gm_run_describe(const gm_run *r, gm_err *err);
 gm_status gm_run_check_description(const gm_run *r, gm_err *err);
 
-/* metrics.c: lines of metrics.jsonl; opening cuts off what lies beyond the state's step. */
+/* metrics.c: lines of metrics.jsonl; opening cuts off what lies beyond the state. */
 gm_status gm_run_open_metrics(gm_run *r, gm_err *err);
 gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err);
 gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, gm_err *err);

@@ -175,7 +175,10 @@ static gm_status update(gm_run *r)
 static gm_status not_finite(const gm_run *r, int32_t count, double loss, gm_err *err)
 {
     gm_buffer ids = { 0 };
-    for (int32_t i = 0; i < count && ids.size < 600; i++) GM_TRY(gm_buffer_printf(&ids, err, "%s%s", i > 0 ? " " : "", r->picked[i]->record->id));
+    int32_t named = 0; /* a message is bounded: what it leaves out, it counts */
+    for (; named < count && ids.size < 600; named++)
+        if (gm_buffer_printf(&ids, NULL, "%s%.60s", named > 0 ? " " : "", r->picked[named]->record->id) != GM_OK) break;
+    if (named < count) (void)gm_buffer_printf(&ids, NULL, " and %d more", count - named);
     gm_fail(err, GM_ERR_NUMERIC, "step %lld: the loss is %g and the gradient norm %g; the weights were left as they were; lower train.lr or look at this batch: %s",
             (long long)r->at.step + 1, loss, (double)r->norm, ids.data != NULL ? ids.data : "");
     gm_buffer_free(&ids);

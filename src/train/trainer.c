@@ -80,6 +80,30 @@ static gm_status set_up(gm_run *r, gm_err *err)
     return status == GM_OK ? gm_run_make_buffers(r, err) : status;
 }
 
+/* An epoch whose steps are done still has its evaluation to come, also when train.max_steps ends there (guarded by
+ * max_steps_at_an_epochs_end_still_evaluates). */
+static bool is_finished(const gm_run *r)
+{
+    const int64_t patience = gm_config_int(r->config, GM_KEY_PATIENCE), limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
+    return r->at.epoch >= gm_config_int(r->config, GM_KEY_EPOCHS) || (patience > 0 && r->at.epochs_without_gain >= patience) ||
+           (limit > 0 && r->at.step >= limit && r->at.step_in_epoch < r->steps_per_epoch);
+}
+
+/* Without run.json nobody can tell what the checkpoints in a folder belong to: they are not to be written over. */
+static gm_status refuse_nameless_checkpoints(const gm_run *r, gm_err *err)
+{
+    static const char *const names[] = { "last", "best" };
+    for (size_t i = 0; i < GM_LEN(names); i++) {
+        char *path = gm_path_join(r->options->out, names[i]);
+        if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+        const bool is_there = gm_path_exists(path);
+        gm_free(path);
+        if (is_there)
+            return gm_fail(err, GM_ERR_DATA, "%s holds %s/ but no run.json: put it back, or name another --out", r->options->out, names[i]);
+    }
+    return GM_OK;
+}
+
 /* A new folder is described; a resumed one must describe the same run. */
 static gm_status begin_or_resume(gm_run *r, gm_err *err)
 {
@@ -88,6 +112,7 @@ static gm_status begin_or_resume(gm_run *r, gm_err *err)
     if (description == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     const bool has_run = gm_path_exists(description);
     gm_free(description);
+    if (!has_run) GM_TRY(refuse_nameless_checkpoints(r, err));
     if (has_run && !r->options->resume)
         return gm_fail(err, GM_ERR_USAGE, "%s holds a run already: add --resume to go on with it, or name another --out", r->options->out);
     GM_TRY(gm_make_dirs(r->options->out, err));
@@ -95,7 +120,9 @@ static gm_status begin_or_resume(gm_run *r, gm_err *err)
         GM_TRY(gm_run_check_description(r, err));
         GM_TRY(gm_run_load_last(r, &found, err));
     }
-    if (found)
+    if (found && is_finished(r))
+        gm_log(GM_LOG_INFO, "train", "%s is finished already: nothing to do", r->options->out);
+    else if (found)
         gm_log(GM_LOG_INFO, "train", "resumed behind step %lld (epoch %lld)", (long long)r->at.step, (long long)r->at.epoch + 1);
     else if (r->options->resume)
         gm_log(GM_LOG_INFO, "train", "%s holds no checkpoint: starting anew", r->options->out);
@@ -133,9 +160,12 @@ static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
         for (int64_t i = 0; i < count; i++) {
             r->picked[i] = &r->train.samples[r->order[from + i]];
             r->train_pieces += r->picked[i]->text.count;
+            r->epoch_pieces += r->picked[i]->text.count;
         }
         GM_TRY(gm_run_step(r, (int32_t)count, &loss, err));
-        r->train_s += gm_now_s() - start;
+        const double took = gm_now_s() - start;
+        r->train_s += took;
+        r->epoch_s += took;
         char detail[128];
         snprintf(detail, sizeof detail, "epoch %lld loss %.4f norm %.2f lr %.2e %.0f pieces/s", (long long)r->at.epoch + 1, loss, (double)r->norm,
                  (double)r->step.rate[GM_RATE_ENCODER], (double)r->train_pieces / r->train_s);
@@ -170,14 +200,22 @@ static gm_status end_epoch(gm_run *r, gm_err *err)
         GM_TRY(gm_run_save_best(r, err));
     } else
         r->at.epochs_without_gain++;
+    r->epoch_s = 0.0;
+    r->epoch_pieces = 0;
     return gm_run_save_last(r, err);
 }
 
-static bool is_finished(const gm_run *r)
+/* What the user is told at the end; before the first whole epoch there is no best/ yet. */
+static void report_end(const gm_run *r)
 {
-    const int64_t patience = gm_config_int(r->config, GM_KEY_PATIENCE), limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
-    return r->at.epoch >= gm_config_int(r->config, GM_KEY_EPOCHS) || (patience > 0 && r->at.epochs_without_gain >= patience) ||
-           (limit > 0 && r->at.step >= limit);
+    if (r->at.best_epoch == 0)
+        gm_log(GM_LOG_INFO, "train", "stopped by train.max_steps behind step %lld, before the first epoch was over; the model lies in %s/last",
+               (long long)r->at.step, r->options->out);
+    else if (r->dev.records.count == 0)
+        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; the model lies in %s/best", (long long)r->at.step, r->options->out);
+    else
+        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best MNER F1 %.4f in epoch %lld; the model lies in %s/best", (long long)r->at.step,
+               r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
 }
 
 static gm_status train(gm_run *r, gm_err *err)
@@ -193,9 +231,7 @@ static gm_status train(gm_run *r, gm_err *err)
         status = r->at.step_in_epoch == r->steps_per_epoch ? end_epoch(r, err) : gm_run_save_last(r, err); /* cut short by train.max_steps */
     }
     gm_progress_end(&bar);
-    if (status == GM_OK)
-        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best MNER F1 %.4f in epoch %lld; the model lies in %s/best", (long long)r->at.step,
-               r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
+    if (status == GM_OK) report_end(r);
     return status;
 }
 
