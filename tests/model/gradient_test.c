@@ -1,0 +1,291 @@
+/* Gradients of a whole small model with dropout on: against central differences of its own loss under the same draw, one
+ * shard against the sum of two, and no parameter left without a gradient. */
+#include "tests/model/model_test.h"
+
+enum { MAX_LEN = 32 };
+
+static const char *const lines[] = {
+    "{\"id\":\"a\",\"tokens\":[\"anna\",\"met\",\"bob\",\"in\",\"new\",\"york\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":\"PER\",\"boxes\":[]},"
+    "{\"start\":2,\"end\":2,\"type\":\"PER\",\"boxes\":[]},{\"start\":4,\"end\":5,\"type\":\"LOC\",\"boxes\":[]}]}",
+    "{\"id\":\"b\",\"tokens\":[\"rain\"],\"entities\":[]}",
+    "{\"id\":\"c\",\"tokens\":[\"the\",\"met\",\"in\",\"york\",\"is\",\"big\",\",\",\"anna\",\"says\",\"again\"],\"entities\":[{\"start\":0,\"end\":3,\"type\":\"LOC\",\"boxes\":[]},"
+    "{\"start\":7,\"end\":7,\"type\":\"PER\",\"boxes\":[]}]}",
+    "{\"id\":\"d\",\"tokens\":[\"bob\",\"paints\",\"xylophones\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":\"PER\",\"boxes\":[]}]}",
+    NULL,
+};
+
+/* A model whose weights are large enough for every part to matter, its data and a machine. */
+typedef struct world {
+    machine m;
+    gm_model model;
+    gm_dataset data;
+    gm_touched touched;
+    gm_batch batch;
+    const gm_sample *picked[8];
+    float dropout;
+} world;
+
+/* Differences need a smooth loss: a bias of 4 with either sign keeps the span head's hidden units, whose sums are then some
+ * 0.7, away from where ReLU bends, half of them on and half off. */
+static void keep_off_zero(const gm_model *m)
+{
+    if (m->options.head != GM_HEAD_SPAN) return;
+    float *bias = m->span.logits.bias->value;
+    for (size_t e = 0; e < m->span.project->count; e++) m->span.project->value[e] *= 0.5f;
+    for (size_t e = 0; e < m->span.logits.out->count; e++) m->span.logits.out->value[e] *= 0.5f;
+    for (int32_t e = 0; e < GM_SPAN_HIDDEN; e++) bias[e] += e % 2 ? 4.0f : -4.0f;
+}
+
+static void open_world(world *w, gm_head_kind head, bool dense_embedding, float dropout)
+{
+    *w = (world){ .dropout = dropout };
+    machine_open(&w->m);
+    gm_records records = records_of(lines);
+    const gm_model_options o = { .head = head, .scheme = GM_TAGS_BIO, .max_len = MAX_LEN, .seed = 5, .dropout = dropout, .dense_embedding = dense_embedding };
+    assert_ok(gm_model_create_tiny(&records, "PER,LOC", &o, &w->model, &err));
+    for (int32_t i = 0; i < w->model.params.count; i++) {
+        gm_param *p = w->model.params.items[i];
+        const float sigma = p->spec.is_vector ? 0.1f : 1.0f / sqrtf((float)p->spec.cols);
+        for (size_t e = 0; e < p->count; e++) p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
+    }
+    keep_off_zero(&w->model);
+    assert_ok(gm_dataset_make(&w->data, &records, w->model.wordpiece, &w->model.labels, MAX_LEN, &err));
+    for (size_t i = 0; i < w->data.records.count; i++) w->picked[i] = &w->data.samples[i];
+    assert_ok(gm_touched_make(&w->touched, w->model.bert.config.vocabulary, &err));
+    w->m.step.inv_words = 1.0f / (float)w->data.words;
+    w->m.step.inv_sentences = 1.0f / (float)w->data.records.count;
+}
+
+static void close_world(world *w)
+{
+    gm_batch_free(&w->batch);
+    gm_touched_free(&w->touched);
+    gm_dataset_free(&w->data);
+    gm_model_destroy(&w->model);
+    machine_close(&w->m);
+}
+
+static void fill(world *w, int32_t from, int32_t count)
+{
+    gm_touched *touched = w->model.params.table != NULL ? &w->touched : NULL;
+    assert_ok(gm_batch_fill(&w->batch, w->picked + from, count, (gm_batch_options){ .draw = 3, .touched = touched }, &err));
+}
+
+static double backward(world *w, gm_grads *g)
+{
+    gm_tape_begin(&w->m.tape, g, w->dropout);
+    assert_ok(gm_model_loss(&w->model, &w->m.tape, &w->batch));
+    assert_ok(gm_tape_backward(&w->m.tape));
+    return w->m.tape.loss;
+}
+
+/* The same loss without a gradient; dropout stays on. */
+static double loss_of(world *w)
+{
+    gm_tape_begin(&w->m.tape, NULL, w->dropout);
+    assert_ok(gm_model_loss(&w->model, &w->m.tape, &w->batch));
+    return w->m.tape.loss;
+}
+
+/* Slope along a direction by central differences with steps h and 2h, extrapolated (error h^4). Its own error is estimated
+ * by what the two steps differ by, plus the rounding of float32 losses divided by the step. */
+static double slope(world *w, float *value, size_t count, const float *direction, double h, double *error)
+{
+    double at[4];
+    float *kept = gm_malloc(count * sizeof *kept);
+    assert_non_null(kept);
+    memcpy(kept, value, count * sizeof *kept);
+    static const double steps[] = { 1, -1, 2, -2 };
+    for (int k = 0; k < 4; k++) {
+        for (size_t e = 0; e < count; e++) value[e] = (float)((double)kept[e] + steps[k] * h * (double)direction[e]);
+        at[k] = loss_of(w);
+    }
+    memcpy(value, kept, count * sizeof *kept);
+    gm_free(kept);
+    const double near = (at[0] - at[1]) / (2 * h), far = (at[2] - at[3]) / (4 * h), noise = 16 * 0x1p-24 * fabs(at[0]) / h;
+    *error = fabs(near - far) + noise;
+    return (4 * near - far) / 3;
+}
+
+/* The gradient in the shape of its parameter; rows that the batch did not touch are zero. */
+static float *whole_gradient(const world *w, const gm_param *p, const gm_grads *g)
+{
+    const size_t cols = (size_t)p->spec.cols;
+    float *grad = gm_calloc(p->count, sizeof *grad);
+    assert_non_null(grad);
+    if (!p->spec.is_table) {
+        memcpy(grad, g->dense + p->offset, p->count * sizeof *grad);
+        return grad;
+    }
+    for (int32_t r = 0; r < g->touched; r++) memcpy(grad + (size_t)w->touched.row[r] * cols, g->rows + (size_t)r * cols, cols * sizeof *grad);
+    return grad;
+}
+
+/* Of all comparisons: how many, and the mean of tolerance / |slope|, which says how much of an error would be seen. */
+typedef struct sharpness { int singles, directions; double sum; } sharpness;
+
+static void check_slope(world *w, const gm_param *p, const float *grad, const float *direction, double h, sharpness *all)
+{
+    double want = 0, error;
+    for (size_t e = 0; e < p->count; e++) want += (double)grad[e] * (double)direction[e];
+    const double got = slope(w, p->value, p->count, direction, h, &error);
+    if (!(fabs(got - want) <= error)) fail_msg("%s: the slope is %.6g, by differences %.6g +- %.2g", p->spec.part[0], want, got, error);
+    all->sum += error / (fabs(want) + error);
+}
+
+/* One step along a random direction moves every element at once, so that no forgotten element can hide; single elements
+ * then say where. A direction has length 1 and may step far: its elements hardly move. */
+static void check_param(world *w, const gm_param *p, const gm_grads *g, sharpness *all)
+{
+    enum { SINGLES = 5 };
+    const uint32_t stream = 1000 + (uint32_t)p->index;
+    float *direction = gm_calloc(p->count, sizeof *direction), *grad = whole_gradient(w, p, g);
+    assert_non_null(direction);
+    double squares = 0;
+    for (size_t e = 0; e < p->count; e++) {
+        direction[e] = normal(stream, (uint32_t)e);
+        squares += (double)direction[e] * (double)direction[e];
+    }
+    for (size_t e = 0; e < p->count; e++) direction[e] = (float)((double)direction[e] / sqrt(squares));
+    check_slope(w, p, grad, direction, 0.05, all);
+    all->directions++;
+    for (uint32_t k = 0; k < SINGLES; k++) {
+        const uint32_t random = gm_philox(9, k, stream, 0, gm_purpose(GM_SITE_TEST, 0, 0)).word[0];
+        size_t e = random % p->count;
+        /* Of the word table the rows that the batch touches, but one: that must have slope 0. */
+        if (p->spec.is_table && k > 0) e = (size_t)w->touched.row[random % (uint32_t)g->touched] * (size_t)p->spec.cols + e % (size_t)p->spec.cols;
+        memset(direction, 0, p->count * sizeof *direction);
+        direction[e] = 1.0f;
+        check_slope(w, p, grad, direction, 0.01, all);
+        all->singles++;
+    }
+    gm_free(direction);
+    gm_free(grad);
+}
+
+static void against_differences(gm_head_kind head)
+{
+    world w;
+    open_world(&w, head, false, 0.1f);
+    gm_touched_begin(&w.touched);
+    fill(&w, 0, (int32_t)w.data.records.count);
+    gm_grads g = grads_make(&w.model.params, w.touched.count);
+    assert_true(backward(&w, &g) == loss_of(&w)); /* the same draw, bit for bit */
+    sharpness all = { 0 };
+    for (int32_t i = 0; i < w.model.params.count; i++) check_param(&w, w.model.params.items[i], &g, &all);
+    printf("%d directions and %d single parameters; tolerance %.2g of the slope on average\n", all.directions, all.singles, all.sum / (all.directions + all.singles));
+    assert_true(all.singles >= 150);
+    grads_free(&g);
+    close_world(&w);
+}
+
+static void span_head_against_differences(void **state)
+{
+    (void)state;
+    against_differences(GM_HEAD_SPAN);
+}
+
+static void crf_head_against_differences(void **state)
+{
+    (void)state;
+    against_differences(GM_HEAD_CRF);
+}
+
+/* Two shards share one list of touched rows, as in a training step. Their sums differ from the whole's by the order of
+ * additions alone: some hundred terms of float32, so 1e-5 of the norm. */
+static void shards_add_up(gm_head_kind head)
+{
+    world w;
+    open_world(&w, head, false, 0.3f);
+    const int32_t count = (int32_t)w.data.records.count, half = 1;
+    gm_touched_begin(&w.touched);
+    fill(&w, 0, count);
+    const int32_t touched = w.touched.count;
+    gm_grads whole = grads_make(&w.model.params, touched), part[2] = { grads_make(&w.model.params, touched), grads_make(&w.model.params, touched) };
+    const double loss = backward(&w, &whole);
+    gm_touched_begin(&w.touched);
+    fill(&w, 0, half);
+    const double first = backward(&w, &part[0]);
+    fill(&w, half, count - half); /* the list goes on: slots stay those of the whole, as the order of samples does */
+    assert_int_equal(w.touched.count, touched);
+    const double second = backward(&w, &part[1]);
+    assert_true(fabs(first + second - loss) <= 1e-6 * loss);
+    for (int32_t i = 0; i < w.model.params.count; i++) {
+        const gm_param *p = w.model.params.items[i];
+        const size_t n = p->spec.is_table ? (size_t)touched * (size_t)p->spec.cols : p->count;
+        const float *all = grad_of(&whole, p), *a = grad_of(&part[0], p), *b = grad_of(&part[1], p);
+        double difference = 0, squares = 0;
+        for (size_t e = 0; e < n; e++) {
+            difference = fmax(difference, fabs((double)a[e] + (double)b[e] - (double)all[e]));
+            squares += (double)all[e] * (double)all[e];
+        }
+        if (!(difference <= 1e-5 * sqrt(squares))) fail_msg("%s: shards differ by %.3g from a gradient of norm %.3g", p->spec.part[0], difference, sqrt(squares));
+    }
+    for (int k = 0; k < 2; k++) grads_free(&part[k]);
+    grads_free(&whole);
+    close_world(&w);
+}
+
+static void shards_add_up_to_one(void **state)
+{
+    (void)state;
+    shards_add_up(GM_HEAD_SPAN);
+    shards_add_up(GM_HEAD_CRF);
+}
+
+/* Buffers begin as NaN: whatever is written must be written whole. */
+static void every_parameter_has_a_gradient(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        world w;
+        open_world(&w, k % 2 ? GM_HEAD_CRF : GM_HEAD_SPAN, k / 2, 0.1f);
+        gm_touched_begin(&w.touched);
+        fill(&w, 0, (int32_t)w.data.records.count);
+        gm_grads g = grads_make(&w.model.params, w.touched.count);
+        memset(g.dense, 0xFF, w.model.params.dense_count * sizeof *g.dense);
+        if (w.model.params.table != NULL) memset(g.rows, 0xFF, (size_t)g.touched * (size_t)w.model.params.table->spec.cols * sizeof *g.rows);
+        backward(&w, &g);
+        for (int32_t i = 0; i < w.model.params.count; i++) {
+            const gm_param *p = w.model.params.items[i];
+            assert_true(g.is_written[i]);
+            float *grad = whole_gradient(&w, p, &g);
+            double squares = 0;
+            for (size_t e = 0; e < p->count; e++) squares += (double)grad[e] * (double)grad[e];
+            if (!(squares > 0 && isfinite(squares))) fail_msg("%s: the gradient's norm is %g", p->spec.part[0], sqrt(squares));
+            gm_free(grad);
+        }
+        grads_free(&g);
+        close_world(&w);
+    }
+}
+
+/* A dense table gets the rows of a touched one, and zeros between them. */
+static void dense_table_equals_touched_rows(void **state)
+{
+    (void)state;
+    world rows, dense;
+    open_world(&rows, GM_HEAD_SPAN, false, 0.2f);
+    open_world(&dense, GM_HEAD_SPAN, true, 0.2f);
+    gm_touched_begin(&rows.touched);
+    fill(&rows, 0, (int32_t)rows.data.records.count);
+    fill(&dense, 0, (int32_t)dense.data.records.count);
+    gm_grads g = grads_make(&rows.model.params, rows.touched.count), h = grads_make(&dense.model.params, 0);
+    assert_true(backward(&rows, &g) == backward(&dense, &h));
+    float *spread = whole_gradient(&rows, rows.model.bert.word, &g);
+    assert_memory_equal(spread, grad_of(&h, dense.model.bert.word), rows.model.bert.word->count * sizeof *spread);
+    gm_free(spread);
+    grads_free(&g);
+    grads_free(&h);
+    close_world(&rows);
+    close_world(&dense);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(span_head_against_differences), cmocka_unit_test(crf_head_against_differences), cmocka_unit_test(shards_add_up_to_one),
+        cmocka_unit_test(every_parameter_has_a_gradient), cmocka_unit_test(dense_table_equals_touched_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
