@@ -116,8 +116,8 @@ static void product_transposed(rows a, int32_t m, rows b, int32_t n, int32_t wid
     for (int32_t first = 0; first < width; first += DEPTH) {
         const int32_t depth = at_most(DEPTH, width - first);
         for (int32_t d = 0; d < depth; d++) {
+            gm_vec_store(turned + (d + 1) * ld - GM_LANES, (gm_vec){ 0.0f }); /* one store covers the padding */
             for (int32_t j = 0; j < n; j++) turned[d * ld + j] = b.at[j * b.stride + first + d];
-            for (int32_t j = n; j < ld; j++) turned[d * ld + j] = 0.0f;
         }
         product((left){ a.at + first, a.stride, 1 }, (rows){ turned, ld }, s, ld, m, ld, depth, first > 0);
     }
