@@ -25,7 +25,8 @@ enum { COMMANDS = (int)GM_LEN(commands) };
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "usage: gmner COMMAND [OPTIONS]\n\ngrounded multimodal named entity recognition: train, predict, score\n\ncommands:\n");
+    fputs("usage: gmner COMMAND [OPTIONS]\n\ngrounded multimodal named entity recognition: train, predict, score\n\ncommands:\n",
+          to);
     for (int i = 0; i < COMMANDS; i++) fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to, "\n`gmner COMMAND --help` lists a command's options; `gmner --version` prints the version.\n");
 }
@@ -44,8 +45,9 @@ static int unknown_command(const char *name)
     for (int i = 0; i < COMMANDS; i++) names[i] = commands[i]->name;
     const char *near = gm_nearest(name, names, COMMANDS);
     const char *kind = name[0] == '-' ? "option" : "command";
-    const gm_status status = near == NULL ? gm_fail(&err, GM_ERR_USAGE, "unknown %s %s", kind, name)
-                                          : gm_fail(&err, GM_ERR_USAGE, "unknown %s %s: did you mean %s?", kind, name, near);
+    gm_status status;
+    if (near == NULL) status = gm_fail(&err, GM_ERR_USAGE, "unknown %s %s", kind, name);
+    else status = gm_fail(&err, GM_ERR_USAGE, "unknown %s %s: did you mean %s?", kind, name, near);
     return gm_cli_finish(NULL, status, &err);
 }
 
