@@ -1,0 +1,302 @@
+/* The parameter store: layout in groups, first values by name, files and moments, and every allocation that may fail. */
+#include "tests/support/support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/philox.h"
+#include "tensor/params.h"
+
+static gm_err err;
+
+static const gm_param_spec
+    qkv = { .part = { "q.weight", "k.weight", "v.weight" }, .rows = 9, .cols = 5, .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.5f },
+    qkv_bias = { .part = { "q.bias", "k.bias", "v.bias" }, .rows = 9, .cols = 1, .is_vector = true, .init = GM_INIT_ZERO },
+    words = { .part = { "words" }, .rows = 40, .cols = 3, .decays = true, .is_table = true, .init = GM_INIT_NORMAL, .sigma = 0.02f },
+    norm = { .part = { "norm" }, .rows = 5, .cols = 1, .is_vector = true, .init = GM_INIT_ONE },
+    pooler = { .part = { "pooler" }, .rows = 2, .cols = 2, .is_frozen = true },
+    head = { .part = { "head" }, .rows = 4, .cols = 5, .rate = GM_RATE_HEAD, .decays = true, .init = GM_INIT_UNIFORM, .sigma = 0.1f },
+    moves = { .part = { "moves" }, .rows = 3, .cols = 3, .rate = GM_RATE_CRF, .init = GM_INIT_UNIFORM, .sigma = 0.1f };
+static const gm_param_spec *const all[] = { &qkv, &head, &qkv_bias, &words, &moves, &pooler, &norm };
+enum { ALL = 7 };
+
+static gm_status make(gm_params *ps, const gm_param_spec *const *specs, int count, bool with_moments)
+{
+    gm_param *p;
+    gm_params_init_empty(ps);
+    for (int i = 0; i < count; i++) GM_TRY(gm_params_add(ps, specs[i], &p, &err));
+    return gm_params_allocate(ps, with_moments, &err);
+}
+
+static gm_param *find(const gm_params *ps, const char *name)
+{
+    for (int32_t i = 0; i < ps->count; i++)
+        if (strcmp(ps->items[i]->spec.part[0], name) == 0) return ps->items[i];
+    fail_msg("no parameter \"%s\"", name);
+    return NULL;
+}
+
+static void groups_are_contiguous(void **state)
+{
+    (void)state;
+    gm_params ps;
+    assert_ok(make(&ps, all, ALL, true));
+    /* By rate, those that decay first: qkv | qkv_bias norm | head | moves; the table and the frozen stand elsewhere. */
+    static const struct { gm_rate rate; bool decays; size_t count; } want[] = {
+        { GM_RATE_ENCODER, true, 48 }, { GM_RATE_ENCODER, false, 32 }, { GM_RATE_HEAD, true, 32 }, { GM_RATE_CRF, false, 16 },
+    };
+    size_t at = 0;
+    assert_int_equal(ps.groups, GM_LEN(want));
+    for (int i = 0; i < ps.groups; i++) {
+        assert_true(ps.group[i].rate == want[i].rate && ps.group[i].decays == want[i].decays);
+        assert_true(ps.group[i].offset == at && ps.group[i].count == want[i].count);
+        at += want[i].count;
+    }
+    assert_int_equal(ps.dense_count, at);
+    static const struct { const char *name; int group; } where[] = { { "q.weight", 0 }, { "q.bias", 1 }, { "norm", 1 }, { "head", 2 }, { "moves", 3 } };
+    for (size_t i = 0; i < GM_LEN(where); i++) {
+        const gm_param *p = find(&ps, where[i].name);
+        const gm_group *g = &ps.group[where[i].group];
+        assert_true(p->offset >= g->offset && p->offset + p->count <= g->offset + g->count && p->offset % 16 == 0);
+        assert_true(p->value == ps.value + p->offset && p->m == ps.m + p->offset && p->v == ps.v + p->offset);
+    }
+    assert_true(find(&ps, "norm")->offset >= find(&ps, "q.bias")->offset + 9); /* no overlap */
+    const gm_param *w = find(&ps, "words"), *f = find(&ps, "pooler");
+    assert_true(ps.table == w && w->value == ps.table_value && w->m == ps.table_m && w->v == ps.table_v);
+    assert_true(f->value == ps.frozen && f->m == NULL && f->v == NULL);
+    for (size_t i = 0; i < ps.dense_count; i++) assert_true(ps.m[i] == 0.0f && ps.v[i] == 0.0f);
+    gm_params_destroy(&ps);
+    gm_params_destroy(&ps); /* takes an empty one */
+}
+
+static void prediction_has_no_moments(void **state)
+{
+    (void)state;
+    gm_params ps;
+    assert_ok(make(&ps, all, ALL, false));
+    assert_true(ps.m == NULL && ps.v == NULL && ps.table_m == NULL && ps.table_v == NULL);
+    for (int32_t i = 0; i < ps.count; i++) assert_true(ps.items[i]->value != NULL && ps.items[i]->m == NULL && ps.items[i]->v == NULL);
+    gm_params_destroy(&ps);
+}
+
+static void first_values_depend_on_name_not_order(void **state)
+{
+    (void)state;
+    const gm_param_spec *backwards[ALL];
+    for (int i = 0; i < ALL; i++) backwards[i] = all[ALL - 1 - i];
+    gm_params a, b, other;
+    assert_ok(make(&a, all, ALL, false));
+    assert_ok(make(&b, backwards, ALL, false));
+    assert_ok(make(&other, all, ALL, false));
+    gm_params_randomise(&a, 0, 42);
+    gm_params_randomise(&b, 0, 42);
+    gm_params_randomise(&other, 0, 43);
+    for (int32_t i = 0; i < a.count; i++) {
+        const gm_param *p = a.items[i], *q = find(&b, p->spec.part[0]), *r = find(&other, p->spec.part[0]);
+        assert_memory_equal(p->value, q->value, p->count * sizeof(float));
+        if (p->spec.sigma > 0) assert_memory_not_equal(p->value, r->value, p->count * sizeof(float));
+    }
+    /* Parts are tensors of their own names: q, k and v differ, and each equals a parameter of that name alone. */
+    const gm_param_spec alone = { .part = { "k.weight" }, .rows = 3, .cols = 5, .init = GM_INIT_NORMAL, .sigma = 0.5f };
+    gm_params single;
+    assert_ok(make(&single, (const gm_param_spec *[]){ &alone }, 1, false));
+    gm_params_randomise(&single, 0, 42);
+    assert_memory_equal(single.items[0]->value, find(&a, "q.weight")->value + 15, 15 * sizeof(float));
+    assert_memory_not_equal(find(&a, "q.weight")->value, find(&a, "q.weight")->value + 15, 15 * sizeof(float));
+    gm_params_destroy(&a);
+    gm_params_destroy(&b);
+    gm_params_destroy(&other);
+    gm_params_destroy(&single);
+}
+
+static void first_values_have_their_spread(void **state)
+{
+    (void)state;
+    const gm_param_spec wide = { .part = { "wide" }, .rows = 100, .cols = 100, .init = GM_INIT_NORMAL, .sigma = 0.02f };
+    const gm_param_spec flat = { .part = { "flat" }, .rows = 100, .cols = 100, .init = GM_INIT_UNIFORM, .sigma = 0.1f };
+    gm_params ps;
+    assert_ok(make(&ps, (const gm_param_spec *[]){ &wide, &flat, &norm, &qkv_bias }, 4, false));
+    gm_params_randomise(&ps, 0, 7);
+    for (int k = 0; k < 2; k++) {
+        const float *x = ps.items[k]->value;
+        double mean = 0, squares = 0, most = 0;
+        for (int i = 0; i < 10000; i++) {
+            mean += (double)x[i] / 10000;
+            squares += (double)x[i] * (double)x[i] / 10000;
+            most = fmax(most, fabs((double)x[i]));
+        }
+        const double sigma = k == 0 ? 0.02 : 0.1 / sqrt(3.0);
+        assert_true(fabs(mean) < 4 * sigma / 100 && fabs(sqrt(squares) / sigma - 1) < 0.04); /* four standard errors and more */
+        assert_true(k == 0 ? most > 0.06 : most <= 0.1f && most > 0.0999);
+    }
+    for (size_t i = 0; i < 5; i++) assert_true(find(&ps, "norm")->value[i] == 1.0f);
+    for (size_t i = 0; i < 9; i++) assert_true(find(&ps, "q.bias")->value[i] == 0.0f);
+    gm_params_destroy(&ps);
+}
+
+/* `first` leaves what a file brings alone. */
+static void randomise_begins_where_told(void **state)
+{
+    (void)state;
+    gm_params ps;
+    assert_ok(make(&ps, all, ALL, false));
+    gm_params_randomise(&ps, 1, 42);
+    for (size_t i = 0; i < ps.items[0]->count; i++) assert_true(ps.items[0]->value[i] == 0.0f);
+    assert_true(ps.items[1]->value[0] != 0.0f);
+    gm_params_destroy(&ps);
+}
+
+static const char *file(const char *name)
+{
+    static char path[1100];
+    static const char *folder;
+    if (folder == NULL) folder = gmt_temp_dir();
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void number(const gm_params *ps)
+{
+    for (int32_t i = 0; i < ps->count; i++)
+        for (size_t e = 0; e < ps->items[i]->count; e++) {
+            gm_param *p = ps->items[i];
+            p->value[e] = (float)(100 * i) + (float)e;
+            if (p->m == NULL) continue;
+            p->m[e] = 0.5f + (float)(100 * i) + (float)e;
+            p->v[e] = 0.25f + (float)(100 * i) + (float)e;
+        }
+}
+
+static void files_hold_parts_and_give_them_back(void **state)
+{
+    (void)state;
+    gm_params ps, back;
+    assert_ok(make(&ps, all, ALL, true));
+    assert_ok(make(&back, all, ALL, true));
+    number(&ps);
+    assert_ok(gm_params_save(&ps, file("w"), (const char *const[]){ "note", "here" }, 2, &err));
+    gm_safetensors *st;
+    assert_ok(gm_safetensors_open(file("w"), &st, &err));
+    assert_int_equal(gm_safetensors_count(st), 11);
+    assert_string_equal(gm_safetensors_metadata(st, "note"), "here");
+    float k[15];
+    assert_ok(gm_safetensors_read_f32(st, "k.weight", 3, 5, k, &err));
+    for (int i = 0; i < 15; i++) assert_true(k[i] == (float)(15 + i)); /* the middle third of the rows */
+    const gm_st_entry *matrix = gm_safetensors_find(st, "v.weight"), *vector = gm_safetensors_find(st, "v.bias");
+    assert_true(matrix->dims == 2 && matrix->shape[0] == 3 && matrix->shape[1] == 5);
+    assert_true(vector->dims == 1 && vector->shape[0] == 3);
+    assert_ok(gm_params_load(&back, back.count, st, "", &err));
+    gm_safetensors_close(st);
+    for (int32_t i = 0; i < ps.count; i++) assert_memory_equal(ps.items[i]->value, back.items[i]->value, ps.items[i]->count * sizeof(float));
+    gm_params_destroy(&ps);
+    gm_params_destroy(&back);
+}
+
+static void moments_come_back(void **state)
+{
+    (void)state;
+    gm_params ps, back;
+    assert_ok(make(&ps, all, ALL, true));
+    assert_ok(make(&back, all, ALL, true));
+    number(&ps);
+    assert_ok(gm_params_save_moments(&ps, file("m"), &err));
+    gm_safetensors *st;
+    assert_ok(gm_safetensors_open(file("m"), &st, &err));
+    assert_int_equal(gm_safetensors_count(st), 20); /* two of each but the frozen one */
+    assert_null(gm_safetensors_find(st, "exp_avg.pooler"));
+    assert_non_null(gm_safetensors_find(st, "exp_avg.k.weight"));
+    assert_ok(gm_params_load_moments(&back, st, &err));
+    gm_safetensors_close(st);
+    for (int32_t i = 0; i < ps.count; i++) {
+        const gm_param *p = ps.items[i], *q = back.items[i];
+        if (p->spec.is_frozen) continue;
+        assert_memory_equal(p->m, q->m, p->count * sizeof(float));
+        assert_memory_equal(p->v, q->v, p->count * sizeof(float));
+    }
+    gm_params_destroy(&ps);
+    gm_params_destroy(&back);
+}
+
+/* Only the first `count`, under a prefix: an encoder inside a larger file. */
+static void loads_a_prefix_and_a_part(void **state)
+{
+    (void)state;
+    const gm_param_spec inside = { .part = { "bert.norm" }, .rows = 5, .cols = 1, .is_vector = true };
+    gm_params in, ps;
+    assert_ok(make(&in, (const gm_param_spec *[]){ &inside }, 1, false));
+    number(&in);
+    assert_ok(gm_params_save(&in, file("p"), NULL, 0, &err));
+    assert_ok(make(&ps, (const gm_param_spec *[]){ &norm, &head }, 2, false));
+    gm_safetensors *st;
+    assert_ok(gm_safetensors_open(file("p"), &st, &err));
+    assert_ok(gm_params_load(&ps, 1, st, "bert.", &err));
+    assert_true(ps.items[0]->value[4] == 4.0f);
+    assert_true(gm_params_load(&ps, 2, st, "bert.", &err) != GM_OK);
+    assert_non_null(strstr(err.text, "bert.head"));
+    gm_safetensors_close(st);
+    gm_params_destroy(&in);
+    gm_params_destroy(&ps);
+}
+
+static void a_wrong_shape_names_the_part(void **state)
+{
+    (void)state;
+    gm_param_spec wider = qkv;
+    wider.cols = 6;
+    gm_params ps, back;
+    assert_ok(make(&ps, (const gm_param_spec *[]){ &qkv }, 1, true));
+    assert_ok(make(&back, (const gm_param_spec *[]){ &wider }, 1, true));
+    assert_ok(gm_params_save(&ps, file("s"), NULL, 0, &err));
+    gm_safetensors *st;
+    assert_ok(gm_safetensors_open(file("s"), &st, &err));
+    assert_int_equal(gm_params_load(&back, 1, st, "", &err), GM_ERR_SHAPE);
+    assert_non_null(strstr(err.text, "q.weight"));
+    assert_true(gm_params_load_moments(&back, st, &err) != GM_OK);
+    assert_non_null(strstr(err.text, "exp_avg.q.weight"));
+    gm_safetensors_close(st);
+    gm_params_destroy(&ps);
+    gm_params_destroy(&back);
+}
+
+static gm_status make_save_load(gm_params *ps)
+{
+    gm_safetensors *st = NULL;
+    GM_TRY(make(ps, all, ALL, true));
+    GM_TRY(gm_params_save(ps, file("k"), NULL, 0, &err));
+    GM_TRY(gm_params_save_moments(ps, file("l"), &err));
+    GM_TRY(gm_safetensors_open(file("l"), &st, &err));
+    const gm_status status = gm_params_load_moments(ps, st, &err);
+    gm_safetensors_close(st);
+    return status;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    (void)file("first"); /* the folder's name is no part of this */
+    int64_t k = 0;
+    for (gm_status status = GM_ERR_NOMEM; status != GM_OK; k++) {
+        gm_params ps;
+        gm_params_init_empty(&ps);
+        gm_alloc_fail_at(k);
+        status = make_save_load(&ps);
+        gm_alloc_fail_at(-1);
+        gm_params_destroy(&ps);
+        if (status != GM_OK && status != GM_ERR_NOMEM) fail_msg("allocation %lld: %s", (long long)k, err.text);
+    }
+    assert_true(k > 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(groups_are_contiguous), cmocka_unit_test(prediction_has_no_moments), cmocka_unit_test(first_values_depend_on_name_not_order),
+        cmocka_unit_test(first_values_have_their_spread), cmocka_unit_test(randomise_begins_where_told),
+        cmocka_unit_test(files_hold_parts_and_give_them_back), cmocka_unit_test(moments_come_back), cmocka_unit_test(loads_a_prefix_and_a_part),
+        cmocka_unit_test(a_wrong_shape_names_the_part), cmocka_unit_test(every_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
