@@ -117,8 +117,7 @@ static gm_status create(const char *folder, const char *labels, gm_model *m, gm_
     GM_TRY(read_in(folder, "vocab.txt", &m->vocab, &m->vocab_size, err));
     GM_TRY(understand(m, folder, err));
     GM_TRY(open_weights(folder, &st, err));
-    gm_status status = load_encoder(m, st, err);
-    if (status != GM_OK && status != GM_ERR_NOMEM) status = gm_fail_at(err, "%s/model.safetensors", folder);
+    const gm_status status = load_encoder(m, st, err);
     gm_safetensors_close(st);
     return status;
 }
@@ -256,7 +255,6 @@ static gm_status load(const char *folder, bool for_training, gm_model *m, gm_err
     GM_TRY(open_weights(folder, &st, err));
     gm_status status = declare_all(m, gm_safetensors_find(st, "pooler.dense.weight") != NULL, for_training, err);
     if (status == GM_OK) status = gm_params_load(&m->params, m->params.count, st, "", err);
-    if (status != GM_OK && status != GM_ERR_NOMEM) status = gm_fail_at(err, "%s/model.safetensors", folder);
     gm_safetensors_close(st);
     return status;
 }
