@@ -18,7 +18,7 @@ tool apt-get << END
 echo "apt-get \$*" >> $scratch/calls
 [[ \$1 != install || ! -e $scratch/offline ]]
 END
-tool apt-cache <<< "echo 'Depends: clang-14'"
+tool apt-cache <<< "printf '%s\n' 'Package: clang' 'Breaks: clang-3.2' 'Depends: clang-14 (>= 14~)' 'Replaces: clang-3.2'"
 tool id <<< "echo \$GMT_UID"
 setup() { : > "$scratch/calls"; env -i PATH="$fake" GMT_UID="$1" bash tools/setup; }
 no_call() { [ ! -s "$scratch/calls" ] || fail "$1 called $(cat "$scratch/calls")"; }
@@ -36,6 +36,10 @@ grep -Eqx "apt-get install -y --no-install-recommends libdnnl-dev libcjson-dev l
 check "a user is told each name" 1 "" "Missing: libdnnl-dev libcjson-dev *; for all tests also: libclang-rt-14-dev" setup 1000
 no_call "a user without sudo"
 
+printf '%s\n' clang libclang-rt-14-dev > "$scratch/absent"
+check "clang's runtime has the version of the clang that comes" 0 "" "installing: clang libclang-rt-14-dev" setup 0
+
+printf '%s\n' libcjson-dev libdnnl-dev > "$scratch/absent"
 touch "$scratch/offline"
 check "apt-get fails" 1 "" "apt-get failed .*; missing: libdnnl-dev libcjson-dev" setup 0
 rm "$scratch/offline"
