@@ -137,10 +137,9 @@ static gm_status load_tensors(gm_run *r, const char *folder, const char *name, b
     char *path = gm_path_join(folder, name);
     if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     gm_status status = gm_safetensors_open(path, &st, err);
-    if (status == GM_OK) {
-        status = are_moments ? gm_params_load_moments(&r->model.params, st, err) : gm_params_load(&r->model.params, r->model.params.count, st, "", err);
-        if (status != GM_OK) status = gm_fail_at(err, "%s", path);
-    }
+    if (status == GM_OK)
+        status = are_moments ? gm_params_load_moments(&r->model.params, st, err)
+                             : gm_params_load(&r->model.params, r->model.params.count, st, "", err);
     gm_safetensors_close(st);
     gm_free(path);
     return status;

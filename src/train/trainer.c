@@ -49,10 +49,12 @@ static void report_data(const gm_dataset *d, const char *name)
 static gm_status make_data(gm_run *r, gm_records *train, gm_records *dev, gm_err *err)
 {
     const int32_t max_len = r->model.options.max_len;
-    GM_TRY(gm_dataset_make(&r->train, train, r->model.wordpiece, &r->model.labels, max_len, err));
+    if (gm_dataset_make(&r->train, train, r->model.wordpiece, &r->model.labels, max_len, err) != GM_OK)
+        return gm_fail_at(err, "data.train");
     report_data(&r->train, "train");
     if (dev->count > 0) {
-        GM_TRY(gm_dataset_make(&r->dev, dev, r->model.wordpiece, &r->model.labels, max_len, err));
+        if (gm_dataset_make(&r->dev, dev, r->model.wordpiece, &r->model.labels, max_len, err) != GM_OK)
+            return gm_fail_at(err, "data.dev");
         report_data(&r->dev, "dev");
     }
     const int64_t batch = gm_config_int(r->config, GM_KEY_BATCH);

@@ -1,0 +1,183 @@
+# Each bad input of docs/errors.md, "What stops a command": provoked here, its message compared with the page's own row.
+# A row that nothing provokes, or a case without a row, is a failure.
+#
+# The read-only folder and the full disk are small file systems in memory where mounting is allowed (root with
+# CAP_SYS_ADMIN); elsewhere those two rows are left out with a note, and the file-size limit and the folder below a file,
+# which need no rights, stand for them.
+. tests/cli/lib.sh "$1"
+
+page=docs/errors.md
+rows=$(sed -n '/^# What stops a command/,/^# safetensors/s/^| \(.*\) | `\(.*\)` |$/\1\t\2/p' "$page")
+[ -n "$rows" ] || fail "$page has no table of situations"
+provoked=$scratch/provoked
+: > "$provoked"
+
+# stops "situation" COMMAND...: exit code 1 (2 for wrong usage), the row's message on stderr, nothing on stdout.
+stops() {
+    local situation=$1 code=1 message
+    shift
+    message=$(awk -F '\t' -v s="$situation" '$1 == s { print $2 }' <<< "$rows")
+    [ -n "$message" ] || { fail "$page has no row \"$situation\""; return; }
+    echo "$situation" >> "$provoked"
+    case $situation in "wrong usage"*) code=2 ;; esac
+    message=$(sed -e 's/[][\.*^$+?(){}|/]/\\&/g' -e 's/\\\.\\\.\\\./.*/g' -e 's/\\\//\//g' <<< "$message")
+    check "$situation" $code "" "$message" "$@"
+    [ "$(wc -l < "$scratch/err")" -eq "$code" ] || fail "$situation: more on stderr than its message: $(cat "$scratch/err")"
+}
+
+d=$scratch/data
+mkdir "$d"
+"$program" synth --out "$d/train.jsonl" --count 24 --log-level error
+"$program" synth --out "$d/dev.jsonl" --count 8 --split dev --log-level error
+train=("$program" train --log-level error --set encoder=tiny --set train.batch=6 --set train.epochs=1 --set train.save_every=2)
+good=("${train[@]}" --set data.train="$d/train.jsonl")
+run=$scratch/run
+check "a good run" 0 "" "" "${good[@]}" --set train.max_steps=2 --out "$run"
+sums() { (cd "$1" && sha256sum last/*); }
+before=$(sums "$run")
+new=$scratch/new # no failing command may leave a checkpoint here
+
+# The encoder.
+encoder() { # encoder NAME: a copy of a good one
+    mkdir "$d/$1"
+    cp "$run/last/config.json" "$run/last/vocab.txt" "$run/last/model.safetensors" "$d/$1/"
+}
+with() { echo "$program" train --log-level error --set train.epochs=1 --set data.train="$d/train.jsonl" --out "$new" --set encoder="$d/$1"; }
+stops "the encoder's folder is missing" $(with none)
+encoder missing && rm "$d/missing/model.safetensors"
+stops "the encoder has no model.safetensors" $(with missing)
+encoder cut && truncate -s 300000 "$d/cut/model.safetensors"
+stops "model.safetensors is cut short" $(with cut)
+encoder empty && : > "$d/empty/model.safetensors"
+stops "model.safetensors is empty" $(with empty)
+encoder shape && sed -i 's/"intermediate_size": 256/"intermediate_size": 128/' "$d/shape/config.json"
+stops "a tensor has the wrong shape" $(with shape)
+encoder layers && sed -i 's/"num_hidden_layers": 2/"num_hidden_layers": 3/' "$d/layers/config.json"
+stops "a tensor is missing" $(with layers)
+encoder nan # the last four bytes of the data belong to some tensor
+printf '\000\000\300\177' | dd of="$d/nan/model.safetensors" bs=1 seek=$(($(stat -c %s "$d/nan/model.safetensors") - 4)) conv=notrunc status=none
+cp "$run/last/gmner.json" "$d/nan/" # as a model of ours, whose every tensor is read
+stops "a tensor holds what is no number" "$program" predict --model "$d/nan" --in "$d/train.jsonl" --log-level error
+encoder kind && sed -i 's/"model_type": "bert"/"model_type": "roberta"/' "$d/kind/config.json"
+stops "the encoder is no BERT" $(with kind)
+
+# The data.
+sed '3s/"tokens": \["/&\xff/' "$d/train.jsonl" > "$d/bad.jsonl"
+stops "bad UTF-8 in records" "${train[@]}" --set data.train="$d/bad.jsonl" --out "$new"
+stops "bad UTF-8 in records" "$program" eval --gold "$d/bad.jsonl" --pred "$d/train.jsonl"
+tagged=("${train[@]}" --set data.format=twitter-gmner --out "$new")
+printf 'IMGID:1\na\tO\n\xffb\tO\n\n' > "$d/bad.txt"
+stops "bad UTF-8 in a tagged text" "${tagged[@]}" --set data.train="$d/bad.txt"
+printf 'IMGID:1\na\tO\nb\tB-FOO\n\n' > "$d/tag.txt"
+stops "an unknown tag" "${tagged[@]}" --set data.train="$d/tag.txt"
+stops "an unknown tag" "$program" import twitter-gmner --text "$d/tag.txt"
+printf 'IMGID:1\na\tO\nb\n\n' > "$d/line.txt"
+stops "a line without a tag" "$program" import twitter-gmner --text "$d/line.txt"
+sed 's/"type": "PER"/"type": "GOD"/' "$d/dev.jsonl" > "$d/type.jsonl"
+stops "a type that the model does not know" "${good[@]}" --set data.dev="$d/type.jsonl" --out "$new"
+sed '5s/train-000004/train-000003/' "$d/train.jsonl" > "$d/twice.jsonl"
+stops "an id twice" "${train[@]}" --set data.train="$d/twice.jsonl" --out "$new"
+stops "an id twice" "$program" eval --gold "$d/train.jsonl" --pred "$d/twice.jsonl"
+: > "$scratch/empty"
+stops "an empty file of records" "${train[@]}" --set data.train="$scratch/empty" --out "$new"
+stops "an empty tagged text" "${tagged[@]}" --set data.train="$scratch/empty"
+stops "a data file is missing" "${train[@]}" --set data.train="$d/none.jsonl" --out "$new"
+stops "no data file is named" "${train[@]}" --out "$new"
+
+# The configuration.
+stops "an unknown key on the command line" "${good[@]}" --set trian.lr=1 --out "$new"
+printf '{\n"train": {"epoch": 1}}' > "$d/key.json"
+stops "an unknown key in a file" "${good[@]}" --config "$d/key.json" --out "$new"
+printf '{"train": {"lr": 1, "lr": 0.5}}' > "$d/twice.json"
+stops "a key twice in a file" "${good[@]}" --config "$d/twice.json" --out "$new"
+stops "a value out of its range" "${good[@]}" --set train.lr=7 --out "$new"
+stops "a number with something behind it" "${good[@]}" --set train.epochs=12x --out "$new"
+
+# Resuming. The run stands behind step 2 of 4.
+stops "a run resumed with another configuration" "${good[@]}" --set train.lr=2e-3 --out "$run" --resume
+mkdir "$run.data" && cp -R "$run/." "$run.data/"
+cp "$d/train.jsonl" "$d/kept.jsonl"
+sed -i '1s/"tokens": \["/&x/' "$d/train.jsonl"
+stops "a run resumed with other data" "${good[@]}" --out "$run.data" --resume
+mv "$d/kept.jsonl" "$d/train.jsonl"
+rm "$run.data/run.json"
+stops "checkpoints without run.json" "${good[@]}" --out "$run.data" --resume
+stops "checkpoints without run.json" "${good[@]}" --out "$run.data"
+
+# The disk. Nothing half written, the last checkpoint whole, and the run goes on once there is room.
+whole=$scratch/whole
+check "an uninterrupted run" 0 "" "" "${good[@]}" --out "$whole"
+goes_on() { # goes_on "what" FOLDER: after a failure
+    [ "$(sums "$2")" = "$before" ] || fail "$1: the last checkpoint was changed"
+    [ -z "$(find "$2" -name '*.part')" ] || fail "$1: left $(find "$2" -name '*.part')"
+    check "$1: resumed" 0 "" "" "${good[@]}" --out "$2" --resume
+    [ "$(sums "$2")" = "$(sums "$whole")" ] || fail "$1: the resumed run differs from an uninterrupted one"
+}
+: > "$scratch/file"
+stops "the output folder cannot be made" "${good[@]}" --out "$scratch/file/run"
+mkdir "$run.limit" && cp -R "$run/." "$run.limit/"
+limited() { (ulimit -f 1000; exec "$@"); } # kilobytes: enough for the weights, too little for the moments
+stops "a file would be larger than the limit" limited "${good[@]}" --out "$run.limit" --resume
+goes_on "a file would be larger than the limit" "$run.limit"
+small=$scratch/small
+mkdir "$small"
+if mount -t tmpfs -o size=4m none "$small" 2> /dev/null; then
+    trap 'umount -l "$small" 2> /dev/null; rm -rf "$scratch"' EXIT
+    cp -R "$run" "$small/run"
+    stops "the disk is full" "${good[@]}" --out "$small/run" --resume
+    mount -o remount,size=16m "$small"
+    mount -o remount,ro "$small"
+    stops "the output folder is read-only" "${good[@]}" --out "$small/run" --resume
+    stops "the output folder is read-only" "${good[@]}" --out "$small/new"
+    mount -o remount,rw "$small"
+    goes_on "the disk is full" "$small/run"
+    umount "$small"
+else
+    echo "note: no file system can be mounted here: a full disk and a read-only one were not provoked"
+    printf '%s\n' "the disk is full" "the output folder is read-only" >> "$provoked"
+fi
+
+# A row of a weight that overflows: the weights file is good, the sum is not. Of a table of equal rows every sentence has one.
+encoder huge
+python3 - "$d/huge/model.safetensors" << 'PY' || fail "the weights could not be poisoned"
+import json, struct, sys
+with open(sys.argv[1], "r+b") as f:
+    size = struct.unpack("<Q", f.read(8))[0]
+    begin, end = json.loads(f.read(size))["embeddings.word_embeddings.weight"]["data_offsets"]
+    f.seek(8 + size + begin)
+    f.write(struct.pack("<f", 3e38) * ((end - begin) // 4))
+PY
+stops "the loss is no number" $(with huge)
+grep -q "synth-train-0000" "$scratch/err" || fail "the batch's ids are not named"
+
+# Devices, predicting, scoring.
+stops "--device cuda" "${good[@]}" --device cuda --out "$new"
+stops "--device cuda" "$program" predict --model "$run/last" --in "$d/train.jsonl" --device cuda
+stops "--device sim" "${good[@]}" --device sim --out "$new"
+stops "--device sim" "$program" predict --model "$run/last" --in "$d/train.jsonl" --device sim
+stops "the model's folder holds no model" "$program" predict --model "$d" --in "$d/train.jsonl"
+stops "predict gets nothing" "$program" predict --model "$run/last"
+stops "predict gets nothing" "$program" predict --model "$run/last" --in "$scratch/empty"
+stops "predictions of other sentences are scored" "$program" eval --gold "$d/train.jsonl" --pred "$d/dev.jsonl"
+full() { "$program" predict --model "$run/last" --in "$d/train.jsonl" --log-level error > /dev/full; }
+if [ -e /dev/full ]; then
+    full 2> "$scratch/err"
+    [ $? -eq 1 ] || fail "predict into a full disk must end with 1"
+    matches "predict into a full disk" "stdout: cannot be written: No space left on device" "$scratch/err"
+fi
+echo "predictions have nowhere to go" >> "$provoked"
+
+stops "wrong usage: a folder that holds a run" "${good[@]}" --out "$run"
+stops "wrong usage: no --out" "${good[@]}"
+stops "wrong usage: an unknown option" "$program" predict --model "$run/last" --thread 2
+stops "wrong usage: an unknown device" "${good[@]}" --device tpu --out "$new"
+stops "wrong usage: a shard that is none" "$program" predict --model "$run/last" --shard 3/3
+stops "wrong usage: a number that is none" "$program" predict --model "$run/last" --threads 2x
+
+[ ! -e "$new/last" ] && [ ! -e "$new/best" ] || fail "a run that failed left a checkpoint"
+[ "$(sums "$run")" = "$before" ] || fail "the run that others were copied from has changed"
+while IFS=$'\t' read -r situation _; do
+    grep -qxF -e "$situation" "$provoked" || fail "$page: nothing provokes \"$situation\""
+done <<< "$rows"
+
+done_checking
