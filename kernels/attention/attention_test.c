@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "attention/attention.h"
+#include "vector_cpu.h"
 
 enum { MAX_KEYS = 640, TAIL = 3, GAP = 5 };
 
@@ -435,7 +436,29 @@ static void reference_is_the_derivative(gmt_backend *b)
     }
 }
 
-GMT_MAIN("attention", GMT(reference_is_the_derivative), GMT(self_attention), GMT(self_attention_with_dropout),
-         GMT(cross_attention_with_odd_width), GMT(causal), GMT(causal_with_other_keys), GMT(additive_bias),
-         GMT(long_sequences_and_wide_heads), GMT(large_scores), GMT(prediction_without_lse),
-         GMT(same_bits_on_any_number_of_threads))
+/* vector_cpu.h, as this file's own instruction set compiles it. */
+static void exp_and_gelu_hold_their_bounds(gmt_backend *b)
+{
+    (void)b;
+    for (float x = -86.9f; x < 88.7f; x += 0.0031f) {
+        const double want = exp((double)x), unit = (double)(nextafterf((float)want, INFINITY) - (float)want);
+        if (!(fabs((double)gm_exp(x) - want) <= 1.5 * unit))
+            fail_msg("exp(%.9g) is %.9g", (double)x, (double)gm_exp(x));
+    }
+    assert_true(gm_exp(-INFINITY) == 0.0f && gm_exp(-1e30f) == 0.0f && gm_exp(-87.0f) == 0.0f && gm_exp(0.0f) == 1.0f);
+    assert_true(gm_exp(1e30f) == INFINITY && gm_exp(INFINITY) == INFINITY && isnan(gm_exp(NAN)));
+    for (float x = -30.0f; x < 30.0f; x += 0.0007f) {
+        const double at = (double)x, integral = 0.5 * erfc(-at / sqrt(2.0)),
+                     density = exp(-at * at / 2.0) * 0.39894228040143268;
+        const double value = (double)gm_gelu(x) - at * integral,
+                     slope = (double)gm_gelu_grad(x) - integral - at * density;
+        if (!(fabs(value) <= 1.1e-7 * fmax(1.0, fabs(at)))) fail_msg("gelu(%.9g) is off by %.3g", at, value);
+        if (!(fabs(slope) <= 2.5e-7)) fail_msg("the derivative of gelu at %.9g is off by %.3g", at, slope);
+    }
+    assert_true(isnan(gm_gelu(NAN)) && isnan(gm_gelu_grad(NAN)));
+}
+
+GMT_MAIN("attention", GMT(exp_and_gelu_hold_their_bounds), GMT(reference_is_the_derivative), GMT(self_attention),
+         GMT(self_attention_with_dropout), GMT(cross_attention_with_odd_width), GMT(causal),
+         GMT(causal_with_other_keys), GMT(additive_bias), GMT(long_sequences_and_wide_heads), GMT(large_scores),
+         GMT(prediction_without_lse), GMT(same_bits_on_any_number_of_threads))
