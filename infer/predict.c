@@ -244,10 +244,10 @@ static int predict_main(int argc, char **argv)
     settings o = { .in = "-", .device = "cpu", .isa = "auto", .threads = 2, .tokens = 2048 };
     gm_option options[] = {
         { "model", GM_OPT_STR, &o.model, "DIR", "run folder (its best/) or model folder", true },
-        { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin (default)", false },
+        { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin", false },
         { "shard", GM_OPT_STR, &o.shard, "I/N", "only every N-th record from the I-th on (I from 0)", false },
-        { "threads", GM_OPT_INT, &o.threads, "N", "worker threads (default 2); results do not depend on it", false },
-        { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch (default 2048)", false },
+        { "threads", GM_OPT_INT, &o.threads, "N", "worker threads; results do not depend on it", false },
+        { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
     };
