@@ -27,6 +27,9 @@ typedef struct gm_device {
     int threads;              /* threads an operation may use; 1 inside a training worker */
     const gm_step *step;
     gm_plans *plans;
+    void *stream;             /* cudaStream_t; NULL on the cpu */
+    void *workspace;          /* device memory for two-stage sums and products, fixed for the life of the device */
+    size_t workspace_bytes;
     gm_err *err;              /* where a failing kernel writes its message */
 } gm_device;
 
