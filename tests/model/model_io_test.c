@@ -299,6 +299,19 @@ static void bad_encoder_configurations(void **state)
     refused(folder, GM_ERR_CONFIG, folder, "has 15 positions");
 }
 
+/* Older files leave out what is BERT's own. */
+static void an_old_configuration_gets_defaults(void **state)
+{
+    (void)state;
+    static const char old[] =
+        "{\"vocab_size\": 9, \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2,"
+        "\"intermediate_size\": 16, \"max_position_embeddings\": 32, \"type_vocab_size\": 2}";
+    gm_bert_config c;
+    assert_ok(gm_bert_read_config("old", old, sizeof old - 1, &c, &err));
+    assert_true(c.eps == 1e-12f && c.vocabulary == 9 && c.hidden == 8 && c.layers == 1 && c.heads == 2);
+    assert_true(c.ffn == 16 && c.positions == 32 && c.types == 2);
+}
+
 static void bad_vocabularies(void **state)
 {
     (void)state;
@@ -477,6 +490,7 @@ int main(void)
         cmocka_unit_test(a_run_folder_means_its_best),
         cmocka_unit_test(encoders_of_other_models_are_taken),
         cmocka_unit_test(bad_encoder_configurations),
+        cmocka_unit_test(an_old_configuration_gets_defaults),
         cmocka_unit_test(bad_vocabularies),
         cmocka_unit_test(bad_descriptions),
         cmocka_unit_test(a_comma_in_a_type_is_part_of_its_name),

@@ -209,6 +209,38 @@ static void empty_sentences_have_no_entities(void **state)
     }
 }
 
+/* A batch holds 4096 sentences at most, however many pieces it may hold. */
+static void many_short_sentences_are_several_batches(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    gm_model m = make_model(GM_HEAD_SPAN, false);
+    gm_backend backend;
+    gm_workers workers;
+    const gm_step step = { 0 };
+    const gm_record nothing = { .id = (char[]) { "e" } };
+    gm_sample *s = gm_calloc(MANY, sizeof *s);
+    gm_entity **entities = gm_calloc(MANY, sizeof *entities);
+    int32_t *count = gm_calloc(MANY, sizeof *count);
+    assert_true(s != NULL && entities != NULL && count != NULL);
+    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
+    assert_ok(gm_workers_create(&workers, &backend, 1, &step, &err));
+    for (int i = 0; i < MANY; i++)
+        assert_ok(gm_sample_make(&s[i], i % 1000 == 0 ? &records.items[i / 1000] : &nothing, m.wordpiece, &m.labels,
+                                 MAX_LEN, false, &err));
+    assert_ok(gm_predict(&m, &workers, s, MANY, 1 << 30, entities, count, &err));
+    for (int i = 0; i < MANY; i++) {
+        assert_true(i % 1000 == 0 ? count[i] > 0 : count[i] == 0);
+        gm_entities_free(entities[i], count[i]);
+        gm_sample_free(&s[i]);
+    }
+    gm_free(s);
+    gm_free(entities);
+    gm_free(count);
+    gm_workers_destroy(&workers);
+    gm_model_destroy(&m);
+}
+
 /* The error of the lowest failing job is the result, whichever worker met one first. */
 static gm_status fails_beyond_two(gm_worker *w, int32_t i, void *context)
 {
@@ -296,10 +328,15 @@ int main(void)
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(spans_do_not_depend_on_company),  cmocka_unit_test(nested_spans_do_not_depend_on_company),
-        cmocka_unit_test(tags_do_not_depend_on_company),   cmocka_unit_test(gold_changes_nothing),
-        cmocka_unit_test(no_samples_are_no_work),          cmocka_unit_test(empty_sentences_have_no_entities),
-        cmocka_unit_test(the_lowest_failing_job_is_named), cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(spans_do_not_depend_on_company),
+        cmocka_unit_test(nested_spans_do_not_depend_on_company),
+        cmocka_unit_test(tags_do_not_depend_on_company),
+        cmocka_unit_test(gold_changes_nothing),
+        cmocka_unit_test(no_samples_are_no_work),
+        cmocka_unit_test(empty_sentences_have_no_entities),
+        cmocka_unit_test(many_short_sentences_are_several_batches),
+        cmocka_unit_test(the_lowest_failing_job_is_named),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(workers_may_not_come_about),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
