@@ -10,6 +10,8 @@
 #include "backend/backend.h"
 #include "base/memory.h"
 
+enum { FIRST_CAPACITY = 256 };
+
 typedef struct plan {
     gm_gemm shape;            /* pointers only tell NULL from given */
     dnnl_primitive_t run;
@@ -37,16 +39,20 @@ static gm_status fail_dnnl(gm_err *err, const gm_gemm *g, const char *call, dnnl
 
 gm_status gm_plans_create(gm_plans **plans, gm_err *err)
 {
-    *plans = gm_calloc(1, sizeof **plans);
-    if (*plans == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
-    (*plans)->capacity = 256;
-    (*plans)->slot = gm_calloc((*plans)->capacity, sizeof(plan *));
-    if ((*plans)->slot == NULL || dnnl_engine_create(&(*plans)->engine, dnnl_cpu, 0) != dnnl_success ||
-        dnnl_stream_create(&(*plans)->stream, (*plans)->engine, dnnl_stream_default_flags) != dnnl_success) {
-        gm_plans_destroy(*plans);
-        *plans = NULL;
+    gm_plans *made = gm_calloc(1, sizeof *made);
+    *plans = NULL;
+    if (made != NULL) made->slot = gm_calloc(FIRST_CAPACITY, sizeof *made->slot);
+    if (made == NULL || made->slot == NULL) {
+        gm_plans_destroy(made);
+        return gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
+    }
+    made->capacity = FIRST_CAPACITY;
+    if (dnnl_engine_create(&made->engine, dnnl_cpu, 0) != dnnl_success ||
+        dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags) != dnnl_success) {
+        gm_plans_destroy(made);
         return gm_fail(err, GM_ERR_DEVICE, "oneDNN cannot make a CPU engine");
     }
+    *plans = made;
     return GM_OK;
 }
 

@@ -4,16 +4,17 @@
 
 Run by hand from the repository root, with PyPI `torch` and `transformers` installed:
 
-    python3 tests/golden/bert.py small            writes tests/golden/bert/*/ (nothing is needed)
-    python3 tests/golden/bert.py minilm           writes tests/golden/bert_minilm.safetensors (needs weights/minilm, ../shared)
+    python3 tests/golden/bert.py small     writes tests/golden/bert/*/ (nothing is needed)
+    python3 tests/golden/bert.py minilm    writes tests/golden/bert_minilm.safetensors (needs weights/minilm, ../shared)
 
 small: encoders with random weights, one folder each, as a user would bring them: config.json, vocab.txt and
-model.safetensors (float16, so that the files are small; the numbers are taken from the rounded weights), and golden.json:
+model.safetensors (float16, so that the files are small; the numbers are taken from the rounded weights), and
+golden.json:
   sentences        words of the pieces a0, a1, ... by number: piece k has the id k + 5
   spans            gold [sentence, start, end, type]
   states           hidden states of all tokens, packed, from BertModel in float64
-  heads            for each head its loss (no dropout) and for each parameter [dot, norm] of its float64 gradient, where dot
-                   is the sum of gradient x cos(1 + 0.7 i) over elements i
+  heads            for each head its loss (no dropout) and for each parameter [dot, norm] of its float64 gradient, where
+                   dot is the sum of gradient x cos(1 + 0.7 i) over elements i
   The heads' own weights are cosines as well (see `wave`), so that nothing else must be stored.
 minilm: of the first 20 sentences of the Twitter-GMNER dev set the number of tokens and the root of the mean square
 (`tokens`, `rms`), the first token's state (`first`) and 64 values chosen by hash for each token, packed (`chosen`). The
@@ -32,6 +33,7 @@ MASK = 0xFFFFFFFF
 SPAN_WIDTHS, SPAN_HIDDEN = 8, 256
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CLS, SEP = 2, 3
+MADE_BY = f"tests/golden/bert.py, torch {torch.__version__}, transformers {transformers.__version__}"
 
 
 def rounded(x, digits=9):
@@ -49,8 +51,8 @@ SMALL = {
     "h20": dict(seed=2, config=config_of(vocab_size=17, hidden_size=20, num_hidden_layers=3, num_attention_heads=1,
                                          intermediate_size=28, max_position_embeddings=16, type_vocab_size=1)),
 }
-# Words of each sentence and gold spans [sentence, start, end, type] among two types; the third sentence has one word, the
-# last of the second's spans is wider than the span head reaches.
+# Words of each sentence and gold spans [sentence, start, end, type] among two types; the third sentence has one word,
+# and a span of the second is eight words wide, the most that the span head reaches.
 LENGTHS = [5, 12, 1]
 SPANS = [[0, 1, 2, 0], [0, 4, 4, 1], [1, 0, 0, 1], [1, 2, 9, 0], [2, 0, 0, 0]]
 TYPES = 2
@@ -60,7 +62,8 @@ def wave(name, shape):
     """The test's own weights of the heads: 0.3 cos(h + 1.3 i), h the sum of the name's bytes."""
     count = math.prod(shape)
     start = sum(name.encode())
-    return torch.tensor([0.3 * math.cos(start + 1.3 * i) for i in range(count)], dtype=torch.float32).double().reshape(shape)
+    values = [0.3 * math.cos(start + 1.3 * i) for i in range(count)]
+    return torch.tensor(values, dtype=torch.float32).double().reshape(shape)
 
 
 def span_loss(words, heads, sentences):
@@ -105,8 +108,8 @@ def head_shapes(kind, hidden):
                 "span.width.weight": (SPAN_WIDTHS, SPAN_HIDDEN), "span.bias": (SPAN_HIDDEN,),
                 "span.out.weight": (TYPES + 1, SPAN_HIDDEN), "span.out.bias": (TYPES + 1,)}
     tags = 2 * TYPES + 1
-    return {"crf.emit.weight": (tags, hidden), "crf.emit.bias": (tags,), "crf.trans": (tags, tags), "crf.start": (tags,),
-            "crf.end": (tags,)}
+    return {"crf.emit.weight": (tags, hidden), "crf.emit.bias": (tags,), "crf.trans": (tags, tags),
+            "crf.start": (tags,), "crf.end": (tags,)}
 
 
 def states_of(model, ids):
@@ -140,8 +143,7 @@ def small(name, seed, config):
     with open(f"{folder}/vocab.txt", "w") as f:
         f.write("\n".join(SPECIALS + [f"a{k}" for k in range(words)]) + "\n")
     sentences = [[(seed + 7 * s + 5 * i * i) % words for i in range(n)] for s, n in enumerate(LENGTHS)]
-    golden = dict(made_by=f"tests/golden/bert.py, seed {seed}, torch {torch.__version__}, transformers {transformers.__version__}",
-                  sentences=sentences, spans=SPANS, heads={})
+    golden = dict(made_by=f"{MADE_BY}, seed {seed}", sentences=sentences, spans=SPANS, heads={})
     for kind, loss_of in (("span", span_loss), ("crf", crf_loss)):
         model.zero_grad()
         states = [states_of(model, [CLS] + [w + len(SPECIALS) for w in s] + [SEP]) for s in sentences]
@@ -174,7 +176,8 @@ def minilm():
     model = transformers.BertModel.from_pretrained(folder, dtype=torch.float32).eval()
     tokens, rms, first, picked = [], [], [], []
     for s, words in enumerate(tweets("../shared/data/twitter-gmner/dev.txt", 20)):
-        pieces = [tokenizer(w, add_special_tokens=False)["input_ids"] or [tokenizer.unk_token_id] for w in words]  # the project's rule
+        # A word without pieces becomes [UNK]: the project's rule.
+        pieces = [tokenizer(w, add_special_tokens=False)["input_ids"] or [tokenizer.unk_token_id] for w in words]
         ids = [tokenizer.cls_token_id] + sum(pieces, []) + [tokenizer.sep_token_id]
         with torch.no_grad():
             x = states_of(model, ids)
@@ -183,9 +186,9 @@ def minilm():
         rms.append(x.double().pow(2).mean().sqrt().item())
         first.append(x[0])
         picked += [[x[t, chosen(s, t, k, hidden)].item() for k in range(64)] for t in range(n)]
-    versions = f"tests/golden/bert.py, torch {torch.__version__}, transformers {transformers.__version__}, float32"
-    save_file({"tokens": torch.tensor(tokens, dtype=torch.float32), "rms": torch.tensor(rms), "first": torch.stack(first),
-               "chosen": torch.tensor(picked)}, "tests/golden/bert_minilm.safetensors", metadata={"made_by": versions})
+    tensors = {"tokens": torch.tensor(tokens, dtype=torch.float32), "rms": torch.tensor(rms),
+               "first": torch.stack(first), "chosen": torch.tensor(picked)}
+    save_file(tensors, "tests/golden/bert_minilm.safetensors", metadata={"made_by": f"{MADE_BY}, float32"})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-/* One encoder layer against the fixture bert_layer: both halves forward, the objective and all gradients, through the
- * encoder's own code. The fixture's third token is padding. Here sequences are packed, so it is left out: the numbers of the
- * two real tokens must be the fixture's, and its gradient rows have no place to stand. */
+/* One encoder layer against the fixture bert_layer: both halves forward, the objective and all gradients, through
+ * the encoder's own code. The fixture's third token is padding. Here sequences are packed, so it is left out: the
+ * numbers of the two real tokens must be the fixture's, and its gradient rows have no place to stand. */
 #include "tests/model/model_test.h"
 
 #include "model/bert_layer.h"
@@ -38,20 +38,26 @@ static void compare(const float *got, const char *key, size_t count)
     double want[ROOM];
     numbers(expected, key, count, want);
     for (size_t i = 0; i < count; i++)
-        if (!(fabs((double)got[i] - want[i]) <= tolerance)) fail_msg("%s[%zu] is %.9g, expected %.9g", key, i, (double)got[i], want[i]);
+        if (!(fabs((double)got[i] - want[i]) <= tolerance))
+            fail_msg("%s[%zu] is %.9g, expected %.9g", key, i, (double)got[i], want[i]);
 }
 
 /* Which part of which parameter each of the fixture's names is. */
-typedef struct named { const char *key; const gm_param *p; int32_t part, parts; } named;
+typedef struct named {
+    const char *key;
+    const gm_param *p;
+    int32_t part, parts;
+} named;
 
 static int name_all(const gm_bert_layer *l, named *to)
 {
     const named all[] = {
-        { "Wq", l->qkv, 0, 3 }, { "Wk", l->qkv, 1, 3 }, { "Wv", l->qkv, 2, 3 },
-        { "bq", l->qkv_bias, 0, 3 }, { "bk", l->qkv_bias, 1, 3 }, { "bv", l->qkv_bias, 2, 3 },
-        { "Wo", l->out, 0, 1 }, { "bo", l->out_bias, 0, 1 }, { "g1", l->norm1, 0, 1 }, { "be1", l->norm1_bias, 0, 1 },
-        { "W1", l->up, 0, 1 }, { "b1", l->up_bias, 0, 1 }, { "W2", l->down, 0, 1 }, { "b2", l->down_bias, 0, 1 },
-        { "g2", l->norm2, 0, 1 }, { "be2", l->norm2_bias, 0, 1 },
+        { "Wq", l->qkv, 0, 3 },         { "Wk", l->qkv, 1, 3 },       { "Wv", l->qkv, 2, 3 },
+        { "bq", l->qkv_bias, 0, 3 },    { "bk", l->qkv_bias, 1, 3 },  { "bv", l->qkv_bias, 2, 3 },
+        { "Wo", l->out, 0, 1 },         { "bo", l->out_bias, 0, 1 },  { "g1", l->norm1, 0, 1 },
+        { "be1", l->norm1_bias, 0, 1 }, { "W1", l->up, 0, 1 },        { "b1", l->up_bias, 0, 1 },
+        { "W2", l->down, 0, 1 },        { "b2", l->down_bias, 0, 1 }, { "g2", l->norm2, 0, 1 },
+        { "be2", l->norm2_bias, 0, 1 },
     };
     memcpy(to, all, sizeof all);
     return (int)GM_LEN(all);
@@ -66,12 +72,20 @@ static void layer_matches_fixture(void **state)
     machine_open(&m);
     gm_params ps;
     gm_params_init_empty(&ps);
-    gm_bert bert = { .config = { .vocabulary = 4, .hidden = HIDDEN, .layers = 1, .heads = 2, .ffn = FFN, .positions = 3, .types = 1, .eps = 1e-12f } };
+    gm_bert bert = { .config = { .vocabulary = 4,
+                                 .hidden = HIDDEN,
+                                 .layers = 1,
+                                 .heads = 2,
+                                 .ffn = FFN,
+                                 .positions = 3,
+                                 .types = 1,
+                                 .eps = 1e-12f } };
     assert_ok(gm_bert_declare(&bert, &ps, false, false, &err));
     assert_ok(gm_params_allocate(&ps, false, &err));
     named all[16];
     const int count = name_all(&bert.layer[0], all);
-    for (int i = 0; i < count; i++) set(all[i].p->value + (size_t)all[i].part * size_of(&all[i]), all[i].key, size_of(&all[i]));
+    for (int i = 0; i < count; i++)
+        set(all[i].p->value + (size_t)all[i].part * size_of(&all[i]), all[i].key, size_of(&all[i]));
 
     const int32_t cu[] = { 0, TOKENS }, n = TOKENS;
     const gm_token token[ROOM] = { { 0, 0 }, { 0, 1 } };

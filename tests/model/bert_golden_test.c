@@ -1,6 +1,7 @@
-/* Hidden states of the encoder against Hugging Face transformers: small random encoders that lie in the tree, and 20 real
- * tweets through MiniLM (tests/golden/bert.py made both). The bound is the project's: the largest difference divided by the
- * root of the reference's mean square is at most 1e-4. The part with MiniLM is skipped without its weights or the tweets. */
+/* Hidden states of the encoder against Hugging Face transformers: small random encoders that lie in the tree, and 20
+ * real tweets through MiniLM (tests/golden/bert.py made both). The bound is the project's: the largest difference
+ * divided by the root of the reference's mean square is at most 1e-4. The part with MiniLM is skipped without its
+ * weights or the tweets. */
 #include "tests/model/model_test.h"
 
 #include "data/readers.h"
@@ -17,7 +18,8 @@ static gm_sample *samples_of(const gm_model *model, const gm_records *records, s
     gm_sample *s = gm_calloc(count, sizeof *s);
     assert_non_null(s);
     for (size_t i = 0; i < count; i++)
-        assert_ok(gm_sample_make(&s[i], &records->items[i], model->wordpiece, &model->labels, model->options.max_len, false, &err));
+        assert_ok(gm_sample_make(&s[i], &records->items[i], model->wordpiece, &model->labels, model->options.max_len,
+                                 false, &err));
     return s;
 }
 
@@ -42,7 +44,8 @@ static gm_records sentences_of(const cJSON *golden)
     {
         gm_buffer line = { 0 };
         assert_ok(gm_buffer_printf(&line, &err, "{\"id\":\"s%d\",\"entities\":[],\"tokens\":[", number++));
-        cJSON_ArrayForEach(word, sentence) assert_ok(gm_buffer_printf(&line, &err, "%s\"a%d\"", word == sentence->child ? "" : ",", word->valueint));
+        cJSON_ArrayForEach(word, sentence)
+            assert_ok(gm_buffer_printf(&line, &err, "%s\"a%d\"", word == sentence->child ? "" : ",", word->valueint));
         assert_ok(gm_buffer_printf(&line, &err, "]}"));
         gm_record r = { 0 };
         assert_ok(gm_record_parse(line.data, line.size, &r, &err));
@@ -63,7 +66,7 @@ static void small_encoder(const char *folder)
     assert_ok(gm_json_parse(text, size, &golden, &err));
     gm_free(text);
     gm_model model;
-    assert_ok(gm_model_create(folder, "A,B", &(gm_model_options){ .max_len = 16 }, &model, &err));
+    assert_ok(gm_model_create(folder, "A,B", &(gm_model_options) { .max_len = 16 }, &model, &err));
     gm_records records = sentences_of(golden);
     gm_sample *s = samples_of(&model, &records, records.count);
     const gm_sample *picked[8];
@@ -73,7 +76,7 @@ static void small_encoder(const char *folder)
     gm_batch batch = { 0 };
     gm_tensor *states;
     gm_tape_begin(&m.tape, NULL, 0.0f);
-    assert_ok(gm_batch_fill(&batch, picked, (int32_t)records.count, (gm_batch_options){ 0 }, &err));
+    assert_ok(gm_batch_fill(&batch, picked, (int32_t)records.count, (gm_batch_options) { 0 }, &err));
     assert_ok(gm_bert_forward(&model.bert, &m.tape, &batch, &states));
 
     static double want[4096];
@@ -117,7 +120,7 @@ static gm_records read_tweets(void)
 {
     gm_records all = { 0 };
     gm_import_counts counts;
-    assert_ok(gm_import_read(&(gm_import){ .format = "twitter-gmner", .text = TWEETS }, &all, &counts, &err));
+    assert_ok(gm_import_read(&(gm_import) { .format = "twitter-gmner", .text = TWEETS }, &all, &counts, &err));
     return all;
 }
 
@@ -137,7 +140,8 @@ static void real_tweets_through_minilm(void **state)
     gm_safetensors_close(golden);
 
     gm_model model;
-    assert_ok(gm_model_create("weights/minilm", "PER,LOC,ORG,OTHER", &(gm_model_options){ .max_len = 128 }, &model, &err));
+    assert_ok(
+        gm_model_create("weights/minilm", "PER,LOC,ORG,OTHER", &(gm_model_options) { .max_len = 128 }, &model, &err));
     gm_records records = read_tweets();
     assert_true(records.count >= SENTENCES);
     gm_sample *s = samples_of(&model, &records, SENTENCES);
@@ -151,7 +155,7 @@ static void real_tweets_through_minilm(void **state)
     gm_batch batch = { 0 };
     gm_tensor *states;
     gm_tape_begin(&m.tape, NULL, 0.0f);
-    assert_ok(gm_batch_fill(&batch, picked, SENTENCES, (gm_batch_options){ 0 }, &err));
+    assert_ok(gm_batch_fill(&batch, picked, SENTENCES, (gm_batch_options) { 0 }, &err));
     assert_ok(gm_bert_forward(&model.bert, &m.tape, &batch, &states));
     assert_int_equal(states->rows, total);
     double worst = 0;
@@ -161,10 +165,12 @@ static void real_tweets_through_minilm(void **state)
         double squares = 0;
         for (int32_t e = 0; e < n * HIDDEN; e++) squares += (double)x[e] * (double)x[e];
         assert_true(fabs(sqrt(squares / (n * HIDDEN)) / (double)rms[i] - 1) <= BOUND);
-        for (int32_t e = 0; e < HIDDEN; e++) worst = fmax(worst, fabs((double)x[e] - (double)first[i * HIDDEN + e]) / (double)rms[i]);
+        for (int32_t e = 0; e < HIDDEN; e++)
+            worst = fmax(worst, fabs((double)x[e] - (double)first[i * HIDDEN + e]) / (double)rms[i]);
         for (int32_t t = 0; t < n; t++)
             for (int32_t k = 0; k < KEPT; k++) {
-                const double got = (double)x[(uint32_t)t * HIDDEN + chosen((uint32_t)i, (uint32_t)t, (uint32_t)k, HIDDEN)];
+                const double got =
+                    (double)x[(uint32_t)t * HIDDEN + chosen((uint32_t)i, (uint32_t)t, (uint32_t)k, HIDDEN)];
                 worst = fmax(worst, fabs(got - (double)picks[(from + t) * KEPT + k]) / (double)rms[i]);
             }
     }
@@ -178,7 +184,8 @@ static void real_tweets_through_minilm(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest small[] = { cmocka_unit_test(three_heads_and_two_types), cmocka_unit_test(one_head_and_odd_sizes) };
+    const struct CMUnitTest small[] = { cmocka_unit_test(three_heads_and_two_types),
+                                        cmocka_unit_test(one_head_and_odd_sizes) };
     const int failed = cmocka_run_group_tests(small, NULL, NULL);
     if (failed != 0) return 1;
     need(WEIGHTS, "weights");

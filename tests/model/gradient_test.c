@@ -1,16 +1,19 @@
-/* Gradients of a whole small model with dropout on: against central differences of its own loss under the same draw, one
- * shard against the sum of two, and no parameter left without a gradient. */
+/* Gradients of a whole small model with dropout on: against central differences of its own loss under the same draw,
+ * one shard against the sum of two, and no parameter left without a gradient. */
 #include "tests/model/model_test.h"
 
 enum { MAX_LEN = 32 };
 
 static const char *const lines[] = {
-    "{\"id\":\"a\",\"tokens\":[\"anna\",\"met\",\"bob\",\"in\",\"new\",\"york\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":\"PER\",\"boxes\":[]},"
+    "{\"id\":\"a\",\"tokens\":[\"anna\",\"met\",\"bob\",\"in\",\"new\",\"york\"],\"entities\":[{\"start\":0,\"end\":0,"
+    "\"type\":\"PER\",\"boxes\":[]},"
     "{\"start\":2,\"end\":2,\"type\":\"PER\",\"boxes\":[]},{\"start\":4,\"end\":5,\"type\":\"LOC\",\"boxes\":[]}]}",
     "{\"id\":\"b\",\"tokens\":[\"rain\"],\"entities\":[]}",
-    "{\"id\":\"c\",\"tokens\":[\"the\",\"met\",\"in\",\"york\",\"is\",\"big\",\",\",\"anna\",\"says\",\"again\"],\"entities\":[{\"start\":0,\"end\":3,\"type\":\"LOC\",\"boxes\":[]},"
+    "{\"id\":\"c\",\"tokens\":[\"the\",\"met\",\"in\",\"york\",\"is\",\"big\",\",\",\"anna\",\"says\",\"again\"],"
+    "\"entities\":[{\"start\":0,\"end\":3,\"type\":\"LOC\",\"boxes\":[]},"
     "{\"start\":7,\"end\":7,\"type\":\"PER\",\"boxes\":[]}]}",
-    "{\"id\":\"d\",\"tokens\":[\"bob\",\"paints\",\"xylophones\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":\"PER\",\"boxes\":[]}]}",
+    "{\"id\":\"d\",\"tokens\":[\"bob\",\"paints\",\"xylophones\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":"
+    "\"PER\",\"boxes\":[]}]}",
     NULL,
 };
 
@@ -25,8 +28,8 @@ typedef struct world {
     float dropout;
 } world;
 
-/* Differences need a smooth loss: a bias of 4 with either sign keeps the span head's hidden units, whose sums are then some
- * 0.7, away from where ReLU bends, half of them on and half off. */
+/* Differences need a smooth loss: a bias of 4 with either sign keeps the span head's hidden units, whose sums are
+ * then some 0.7, away from where ReLU bends, half of them on and half off. */
 static void keep_off_zero(const gm_model *m)
 {
     if (m->options.head != GM_HEAD_SPAN) return;
@@ -38,15 +41,21 @@ static void keep_off_zero(const gm_model *m)
 
 static void open_world(world *w, gm_head_kind head, bool dense_embedding, float dropout)
 {
-    *w = (world){ .dropout = dropout };
+    *w = (world) { .dropout = dropout };
     machine_open(&w->m);
     gm_records records = records_of(lines);
-    const gm_model_options o = { .head = head, .scheme = GM_TAGS_BIO, .max_len = MAX_LEN, .seed = 5, .dropout = dropout, .dense_embedding = dense_embedding };
+    const gm_model_options o = { .head = head,
+                                 .scheme = GM_TAGS_BIO,
+                                 .max_len = MAX_LEN,
+                                 .seed = 5,
+                                 .dropout = dropout,
+                                 .dense_embedding = dense_embedding };
     assert_ok(gm_model_create_tiny(&records, "PER,LOC", &o, &w->model, &err));
     for (int32_t i = 0; i < w->model.params.count; i++) {
         gm_param *p = w->model.params.items[i];
         const float sigma = p->spec.is_vector ? 0.1f : 1.0f / sqrtf((float)p->spec.cols);
-        for (size_t e = 0; e < p->count; e++) p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
+        for (size_t e = 0; e < p->count; e++)
+            p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
     }
     keep_off_zero(&w->model);
     assert_ok(gm_dataset_make(&w->data, &records, w->model.wordpiece, &w->model.labels, MAX_LEN, &err));
@@ -68,7 +77,8 @@ static void close_world(world *w)
 static void fill(world *w, int32_t from, int32_t count)
 {
     gm_touched *touched = w->model.params.table != NULL ? &w->touched : NULL;
-    assert_ok(gm_batch_fill(&w->batch, w->picked + from, count, (gm_batch_options){ .draw = 3, .touched = touched }, &err));
+    assert_ok(
+        gm_batch_fill(&w->batch, w->picked + from, count, (gm_batch_options) { .draw = 3, .touched = touched }, &err));
 }
 
 static double backward(world *w, gm_grads *g)
@@ -87,8 +97,8 @@ static double loss_of(world *w)
     return w->m.tape.loss;
 }
 
-/* Slope along a direction by central differences with steps h and 2h, extrapolated (error h^4). Its own error is estimated
- * by what the two steps differ by, plus the rounding of float32 losses divided by the step. */
+/* Slope along a direction by central differences with steps h and 2h, extrapolated (error h^4). Its own error is
+ * estimated by what the two steps differ by, plus the rounding of float32 losses divided by the step. */
 static double slope(world *w, float *value, size_t count, const float *direction, double h, double *error)
 {
     double at[4];
@@ -102,7 +112,8 @@ static double slope(world *w, float *value, size_t count, const float *direction
     }
     memcpy(value, kept, count * sizeof *kept);
     gm_free(kept);
-    const double near = (at[0] - at[1]) / (2 * h), far = (at[2] - at[3]) / (4 * h), noise = 16 * 0x1p-24 * fabs(at[0]) / h;
+    const double near = (at[0] - at[1]) / (2 * h), far = (at[2] - at[3]) / (4 * h),
+                 noise = 16 * 0x1p-24 * fabs(at[0]) / h;
     *error = fabs(near - far) + noise;
     return (4 * near - far) / 3;
 }
@@ -117,19 +128,25 @@ static float *whole_gradient(const world *w, const gm_param *p, const gm_grads *
         memcpy(grad, g->dense + p->offset, p->count * sizeof *grad);
         return grad;
     }
-    for (int32_t r = 0; r < g->touched; r++) memcpy(grad + (size_t)w->touched.row[r] * cols, g->rows + (size_t)r * cols, cols * sizeof *grad);
+    for (int32_t r = 0; r < g->touched; r++)
+        memcpy(grad + (size_t)w->touched.row[r] * cols, g->rows + (size_t)r * cols, cols * sizeof *grad);
     return grad;
 }
 
 /* Of all comparisons: how many, and the mean of tolerance / |slope|, which says how much of an error would be seen. */
-typedef struct sharpness { int singles, directions; double sum; } sharpness;
+typedef struct sharpness {
+    int singles, directions;
+    double sum;
+} sharpness;
 
-static void check_slope(world *w, const gm_param *p, const float *grad, const float *direction, double h, sharpness *all)
+static void check_slope(world *w, const gm_param *p, const float *grad, const float *direction, double h,
+                        sharpness *all)
 {
     double want = 0, error;
     for (size_t e = 0; e < p->count; e++) want += (double)grad[e] * (double)direction[e];
     const double got = slope(w, p->value, p->count, direction, h, &error);
-    if (!(fabs(got - want) <= error)) fail_msg("%s: the slope is %.6g, by differences %.6g +- %.2g", p->spec.part[0], want, got, error);
+    if (!(fabs(got - want) <= error))
+        fail_msg("%s: the slope is %.6g, by differences %.6g +- %.2g", p->spec.part[0], want, got, error);
     all->sum += error / (fabs(want) + error);
 }
 
@@ -153,7 +170,8 @@ static void check_param(world *w, const gm_param *p, const gm_grads *g, sharpnes
         const uint32_t random = gm_philox(9, k, stream, 0, gm_purpose(GM_SITE_TEST, 0, 0)).word[0];
         size_t e = random % p->count;
         /* Of the word table the rows that the batch touches, but one: that must have slope 0. */
-        if (p->spec.is_table && k > 0) e = (size_t)w->touched.row[random % (uint32_t)g->touched] * (size_t)p->spec.cols + e % (size_t)p->spec.cols;
+        if (p->spec.is_table && k > 0)
+            e = (size_t)w->touched.row[random % (uint32_t)g->touched] * (size_t)p->spec.cols + e % (size_t)p->spec.cols;
         memset(direction, 0, p->count * sizeof *direction);
         direction[e] = 1.0f;
         check_slope(w, p, grad, direction, 0.01, all);
@@ -173,7 +191,8 @@ static void against_differences(gm_head_kind head)
     assert_true(backward(&w, &g) == loss_of(&w)); /* the same draw, bit for bit */
     sharpness all = { 0 };
     for (int32_t i = 0; i < w.model.params.count; i++) check_param(&w, w.model.params.items[i], &g, &all);
-    printf("%d directions and %d single parameters; tolerance %.2g of the slope on average\n", all.directions, all.singles, all.sum / (all.directions + all.singles));
+    printf("%d directions and %d single parameters; tolerance %.2g of the slope on average\n", all.directions,
+           all.singles, all.sum / (all.directions + all.singles));
     assert_true(all.singles >= 150);
     grads_free(&g);
     close_world(&w);
@@ -201,7 +220,8 @@ static void shards_add_up(gm_head_kind head)
     gm_touched_begin(&w.touched);
     fill(&w, 0, count);
     const int32_t touched = w.touched.count;
-    gm_grads whole = grads_make(&w.model.params, touched), part[2] = { grads_make(&w.model.params, touched), grads_make(&w.model.params, touched) };
+    gm_grads whole = grads_make(&w.model.params, touched),
+             part[2] = { grads_make(&w.model.params, touched), grads_make(&w.model.params, touched) };
     const double loss = backward(&w, &whole);
     gm_touched_begin(&w.touched);
     fill(&w, 0, half);
@@ -219,7 +239,9 @@ static void shards_add_up(gm_head_kind head)
             difference = fmax(difference, fabs((double)a[e] + (double)b[e] - (double)all[e]));
             squares += (double)all[e] * (double)all[e];
         }
-        if (!(difference <= 1e-5 * sqrt(squares))) fail_msg("%s: shards differ by %.3g from a gradient of norm %.3g", p->spec.part[0], difference, sqrt(squares));
+        if (!(difference <= 1e-5 * sqrt(squares)))
+            fail_msg("%s: shards differ by %.3g from a gradient of norm %.3g", p->spec.part[0], difference,
+                     sqrt(squares));
     }
     for (int k = 0; k < 2; k++) grads_free(&part[k]);
     grads_free(&whole);
@@ -244,7 +266,8 @@ static void every_parameter_has_a_gradient(void **state)
         fill(&w, 0, (int32_t)w.data.records.count);
         gm_grads g = grads_make(&w.model.params, w.touched.count);
         memset(g.dense, 0xFF, w.model.params.dense_count * sizeof *g.dense);
-        if (w.model.params.table != NULL) memset(g.rows, 0xFF, (size_t)g.touched * (size_t)w.model.params.table->spec.cols * sizeof *g.rows);
+        if (w.model.params.table != NULL)
+            memset(g.rows, 0xFF, (size_t)g.touched * (size_t)w.model.params.table->spec.cols * sizeof *g.rows);
         backward(&w, &g);
         for (int32_t i = 0; i < w.model.params.count; i++) {
             const gm_param *p = w.model.params.items[i];
@@ -252,7 +275,8 @@ static void every_parameter_has_a_gradient(void **state)
             float *grad = whole_gradient(&w, p, &g);
             double squares = 0;
             for (size_t e = 0; e < p->count; e++) squares += (double)grad[e] * (double)grad[e];
-            if (!(squares > 0 && isfinite(squares))) fail_msg("%s: the gradient's norm is %g", p->spec.part[0], sqrt(squares));
+            if (!(squares > 0 && isfinite(squares)))
+                fail_msg("%s: the gradient's norm is %g", p->spec.part[0], sqrt(squares));
             gm_free(grad);
         }
         grads_free(&g);
@@ -284,8 +308,11 @@ static void dense_table_equals_touched_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(span_head_against_differences), cmocka_unit_test(crf_head_against_differences), cmocka_unit_test(shards_add_up_to_one),
-        cmocka_unit_test(every_parameter_has_a_gradient), cmocka_unit_test(dense_table_equals_touched_rows),
+        cmocka_unit_test(span_head_against_differences),
+        cmocka_unit_test(crf_head_against_differences),
+        cmocka_unit_test(shards_add_up_to_one),
+        cmocka_unit_test(every_parameter_has_a_gradient),
+        cmocka_unit_test(dense_table_equals_touched_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

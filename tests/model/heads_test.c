@@ -1,4 +1,5 @@
-/* Decoding of both heads: the fixture's greedy choice, nesting, ties and limits of spans; the form and the scores of tags. */
+/* Decoding of both heads: the fixture's greedy choice, nesting, ties and limits of spans; the form and the scores of
+ * tags. */
 #include "tests/model/model_test.h"
 
 enum { W = GM_SPAN_WIDTHS };
@@ -21,14 +22,17 @@ static void expect(const gm_found *found, int32_t count, const gm_found *want, i
     assert_int_equal(count, want_count);
     for (int32_t i = 0; i < count; i++)
         if (found[i].start != want[i].start || found[i].end != want[i].end || found[i].type != want[i].type)
-            fail_msg("entity %d is [%d, %d] of type %d, expected [%d, %d] of type %d", i, found[i].start, found[i].end, found[i].type, want[i].start, want[i].end, want[i].type);
+            fail_msg("entity %d is [%d, %d] of type %d, expected [%d, %d] of type %d", i, found[i].start, found[i].end,
+                     found[i].type, want[i].start, want[i].end, want[i].type);
 }
-#define EXPECT(...) expect(found, count, (const gm_found[]){ __VA_ARGS__ }, (int32_t)GM_LEN(((const gm_found[]){ __VA_ARGS__ })))
+#define EXPECT(...)                                                                                                    \
+    expect(found, count, (const gm_found[]) { __VA_ARGS__ }, (int32_t)GM_LEN(((const gm_found[]) { __VA_ARGS__ })))
 
 static void greedy_decode_of_the_fixture(void **state)
 {
     (void)state;
-    const cJSON *fixture = gmt_fixture("span_head"), *one = cJSON_GetObjectItem(fixture, "cases")->child, *want = cJSON_GetObjectItem(one, "expected");
+    const cJSON *fixture = gmt_fixture("span_head"), *one = cJSON_GetObjectItem(fixture, "cases")->child,
+                *want = cJSON_GetObjectItem(one, "expected");
     const double tolerance = cJSON_GetObjectItem(fixture, "abs_tol_f32")->valuedouble;
     double spans[32], numbers[64], entities[32];
     float logits[4 * W * 3];
@@ -37,7 +41,9 @@ static void greedy_decode_of_the_fixture(void **state)
     const int count_want = gmt_json_doubles(cJSON_GetObjectItem(want, "decoded_start_end_type_prob"), entities, 32) / 4;
     all_none(logits, 4, 2); /* the fixture's head is 3 wide: wider spans are none */
     for (int i = 0; i < count_spans; i++)
-        for (int c = 0; c < 3; c++) logits[((int)spans[2 * i] * W + (int)(spans[2 * i + 1] - spans[2 * i])) * 3 + c] = (float)numbers[3 * i + c];
+        for (int c = 0; c < 3; c++)
+            logits[((int)spans[2 * i] * W + (int)(spans[2 * i + 1] - spans[2 * i])) * 3 + c] =
+                (float)numbers[3 * i + c];
     gm_found found[4 * W];
     const int32_t count = gm_span_decode(logits, 4, 2, false, found);
     assert_int_equal(count, count_want);
@@ -96,7 +102,7 @@ static void ties_go_to_the_shorter_then_the_earlier(void **state)
     put(logits, 1, 2, 3, 0, 2.0f);
     put(logits, 1, 1, 2, 0, 2.0f);
     count = gm_span_decode(logits, 5, 1, false, found);
-    EXPECT({ 1, 2, 0, 0 }); /* the earlier of two */
+    EXPECT({ 1, 2, 0, 0 });        /* the earlier of two */
     put(logits, 1, 1, 2, 0, 0.0f); /* none and a type alike: the lower class, none */
     count = gm_span_decode(logits, 5, 1, false, found);
     EXPECT({ 2, 3, 0, 0 });
@@ -112,7 +118,8 @@ static void nothing_and_everything(void **state)
     assert_int_equal(gm_span_decode(logits, N, 1, false, found), 0);
     assert_int_equal(gm_span_decode(logits, 0, 1, false, found), 0);
     for (int32_t i = 0; i < N; i++)
-        for (int32_t w = 0; w < W; w++) put(logits, 1, i, i + w, 0, 1.0f); /* also beyond the sentence: never looked at */
+        for (int32_t w = 0; w < W; w++)
+            put(logits, 1, i, i + w, 0, 1.0f); /* also beyond the sentence: never looked at */
     assert_int_equal(gm_span_decode(logits, N, 1, true, found), N * W - W * (W - 1) / 2);
     for (int32_t i = 0; i < N * W - W * (W - 1) / 2; i++) assert_true(found[i].end < N);
     assert_int_equal(gm_span_decode(logits, N, 1, false, found), N); /* all alike: single words */
@@ -146,8 +153,8 @@ static void tags_become_spans_with_mean_marginals(void **state)
     assert_int_equal(gm_crf_spans(&h, path, marginal, 0, scratch, found), 0);
 }
 
-/* Emissions drawn at random ask for tags that no scheme allows; no path may hold such a move, and marginals of a word are a
- * distribution. */
+/* Emissions drawn at random ask for tags that no scheme allows; no path may hold such a move, and marginals of a
+ * word are a distribution. */
 static void paths_are_well_formed(gm_tag_scheme scheme)
 {
     enum { HIDDEN = 8, TYPES = 3, WORDS = 60, ROOM = 64 };
@@ -165,11 +172,13 @@ static void paths_are_well_formed(gm_tag_scheme scheme)
     int32_t first_piece[ROOM] = { 0 };
     for (int32_t s = 0; s < 5; s++)
         for (int32_t w = cu[s]; w < cu[s + 1]; w++) {
-            token[w] = (gm_token){ s, w - cu[s] };
+            token[w] = (gm_token) { s, w - cu[s] };
             first_piece[w] = w;
         }
     const uint32_t key[5] = { 0 };
-    const gm_batch b = { .words = { cu, token, &n, key, key, WORDS, ROOM, 5 }, .tokens = { cu, token, &n, key, key, WORDS, ROOM, 5 }, .first_piece = first_piece };
+    const gm_batch b = { .words = { cu, token, &n, key, key, WORDS, ROOM, 5 },
+                         .tokens = { cu, token, &n, key, key, WORDS, ROOM, 5 },
+                         .first_piece = first_piece };
     gm_tape_begin(&m.tape, NULL, 0.0f);
     gm_tensor *states;
     assert_ok(gm_tape_tensor(&m.tape, &b.tokens, HIDDEN, &states));
@@ -206,11 +215,16 @@ static void no_path_breaks_its_scheme(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_surer_span_wins), cmocka_unit_test(nested_spans_stay_when_asked_for), cmocka_unit_test(ties_go_to_the_shorter_then_the_earlier),
-        cmocka_unit_test(nothing_and_everything), cmocka_unit_test(huge_logits_give_a_probability),
-        cmocka_unit_test(tags_become_spans_with_mean_marginals), cmocka_unit_test(no_path_breaks_its_scheme),
+        cmocka_unit_test(the_surer_span_wins),
+        cmocka_unit_test(nested_spans_stay_when_asked_for),
+        cmocka_unit_test(ties_go_to_the_shorter_then_the_earlier),
+        cmocka_unit_test(nothing_and_everything),
+        cmocka_unit_test(huge_logits_give_a_probability),
+        cmocka_unit_test(tags_become_spans_with_mean_marginals),
+        cmocka_unit_test(no_path_breaks_its_scheme),
     };
-    const struct CMUnitTest fixture[] = { cmocka_unit_test(greedy_decode_of_the_fixture) }; /* last: it ends the program where the fixture is missing */
+    const struct CMUnitTest fixture[] = { cmocka_unit_test(
+        greedy_decode_of_the_fixture) }; /* last: it ends the program where the fixture is missing */
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return failed != 0 ? failed : cmocka_run_group_tests(fixture, NULL, NULL);
 }

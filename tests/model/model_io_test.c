@@ -1,5 +1,5 @@
-/* Model folders: what is saved comes back and predicts the same, each way a folder can be bad has its message, and every
- * allocation on the way may fail. */
+/* Model folders: what is saved comes back and predicts the same, each way a folder can be bad has its message, and
+ * every allocation on the way may fail. */
 #include "tests/model/model_test.h"
 
 #include "data/synth.h"
@@ -22,7 +22,7 @@ static const char *in(const char *folder, const char *name)
 static gm_records synth(int64_t count)
 {
     gm_records all = { 0 };
-    assert_ok(gm_synth(&(gm_synth_options){ .split = "train", .seed = 3, .count = count }, &all, &err));
+    assert_ok(gm_synth(&(gm_synth_options) { .split = "train", .seed = 3, .count = count }, &all, &err));
     return all;
 }
 
@@ -38,11 +38,13 @@ static gm_buffer predictions(const gm_model *m, const gm_records *records)
     gm_sample *s = gm_calloc(records->count, sizeof *s);
     gm_entity **entities = gm_calloc(records->count, sizeof *entities);
     int32_t *count = gm_calloc(records->count, sizeof *count);
-    for (size_t i = 0; i < records->count; i++) assert_ok(gm_sample_make(&s[i], &records->items[i], m->wordpiece, &m->labels, m->options.max_len, false, &err));
+    for (size_t i = 0; i < records->count; i++)
+        assert_ok(gm_sample_make(&s[i], &records->items[i], m->wordpiece, &m->labels, m->options.max_len, false, &err));
     assert_ok(gm_predict(m, &workers, s, records->count, 256, entities, count, &err));
     for (size_t i = 0; i < records->count; i++) {
         for (int32_t k = 0; k < count[i]; k++)
-            assert_ok(gm_buffer_printf(&out, &err, "%zu %d %d %s %.17g\n", i, entities[i][k].start, entities[i][k].end, entities[i][k].type, entities[i][k].score));
+            assert_ok(gm_buffer_printf(&out, &err, "%zu %d %d %s %.17g\n", i, entities[i][k].start, entities[i][k].end,
+                                       entities[i][k].type, entities[i][k].score));
         gm_entities_free(entities[i], count[i]);
         gm_sample_free(&s[i]);
     }
@@ -59,7 +61,8 @@ static void stir(const gm_model *m)
     for (int32_t i = 0; i < m->params.count; i++) {
         const gm_param *p = m->params.items[i];
         const float sigma = p->spec.is_vector ? 0.1f : 1.0f / sqrtf((float)p->spec.cols);
-        for (size_t e = 0; e < p->count; e++) p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
+        for (size_t e = 0; e < p->count; e++)
+            p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
     }
 }
 
@@ -85,7 +88,8 @@ static void comes_back(const gm_model_options *o)
     stir(&m);
     assert_ok(gm_model_save(&m, folder, &err));
     assert_ok(gm_model_load(folder, false, &back, &err));
-    assert_true(back.options.head == o->head && back.options.scheme == o->scheme && back.options.is_nested == o->is_nested);
+    assert_true(back.options.head == o->head && back.options.scheme == o->scheme &&
+                back.options.is_nested == o->is_nested);
     assert_true(back.options.max_len == o->max_len && back.options.dropout == o->dropout && back.lower_case);
     assert_true(back.labels.count == 4 && strcmp(back.labels.names[3], "OTHER") == 0);
     assert_true(back.params.m == NULL);
@@ -108,15 +112,16 @@ static void comes_back(const gm_model_options *o)
 static void span_models_come_back(void **state)
 {
     (void)state;
-    comes_back(&(gm_model_options){ .head = GM_HEAD_SPAN, .max_len = 64, .dropout = 0.1f, .seed = 1 });
-    comes_back(&(gm_model_options){ .head = GM_HEAD_SPAN, .is_nested = true, .max_len = 100, .seed = 1 });
+    comes_back(&(gm_model_options) { .head = GM_HEAD_SPAN, .max_len = 64, .dropout = 0.1f, .seed = 1 });
+    comes_back(&(gm_model_options) { .head = GM_HEAD_SPAN, .is_nested = true, .max_len = 100, .seed = 1 });
 }
 
 static void tag_models_come_back(void **state)
 {
     (void)state;
-    comes_back(&(gm_model_options){ .head = GM_HEAD_CRF, .scheme = GM_TAGS_BIO, .max_len = 64, .dropout = 0.3f, .seed = 1 });
-    comes_back(&(gm_model_options){ .head = GM_HEAD_CRF, .scheme = GM_TAGS_BIOES, .max_len = 64, .seed = 1 });
+    comes_back(
+        &(gm_model_options) { .head = GM_HEAD_CRF, .scheme = GM_TAGS_BIO, .max_len = 64, .dropout = 0.3f, .seed = 1 });
+    comes_back(&(gm_model_options) { .head = GM_HEAD_CRF, .scheme = GM_TAGS_BIOES, .max_len = 64, .seed = 1 });
 }
 
 static void a_run_folder_means_its_best(void **state)
@@ -124,7 +129,7 @@ static void a_run_folder_means_its_best(void **state)
     (void)state;
     const char *run = gmt_temp_dir();
     gm_model m, back;
-    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options){ .max_len = 16, .seed = 2 }, &m, &err));
+    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options) { .max_len = 16, .seed = 2 }, &m, &err));
     assert_ok(gm_make_dirs(in(run, "best"), &err));
     assert_ok(gm_model_save(&m, in(run, "best"), &err));
     assert_ok(gm_model_load(run, false, &back, &err));
@@ -140,7 +145,7 @@ static void encoders_of_other_models_are_taken(void **state)
     enum { MOST = 80 };
     const char *folder = gmt_temp_dir(), *out = gmt_temp_dir();
     gm_model m, plain;
-    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options){ .max_len = 16 }, &plain, &err));
+    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options) { .max_len = 16 }, &plain, &err));
     static char prefixed[MOST][128];
     gm_safetensors *st;
     assert_ok(gm_safetensors_open(SMALL "/model.safetensors", &st, &err));
@@ -149,14 +154,18 @@ static void encoders_of_other_models_are_taken(void **state)
     for (; count < gm_safetensors_count(st); count++) {
         const gm_st_entry *e = gm_safetensors_at(st, count);
         snprintf(prefixed[count], sizeof prefixed[0], "bert.%s", e->name);
-        specs[count] = (gm_st_spec){ .name = prefixed[count], .dtype = e->dtype, .dims = e->dims, .data = e->data };
+        specs[count] = (gm_st_spec) { .name = prefixed[count], .dtype = e->dtype, .dims = e->dims, .data = e->data };
         memcpy(specs[count].shape, e->shape, sizeof e->shape);
     }
     float pooler[20 * 20], more[20] = { 4.0f };
     for (int i = 0; i < 400; i++) pooler[i] = (float)i;
-    specs[count++] = (gm_st_spec){ .name = "bert.pooler.dense.weight", .dtype = GM_F32, .dims = 2, .shape = { 20, 20 }, .data = pooler };
-    specs[count++] = (gm_st_spec){ .name = "bert.pooler.dense.bias", .dtype = GM_F32, .dims = 1, .shape = { 20 }, .data = more };
-    specs[count++] = (gm_st_spec){ .name = "classifier.weight", .dtype = GM_F32, .dims = 1, .shape = { 20 }, .data = more };
+    specs[count++] = (gm_st_spec) {
+        .name = "bert.pooler.dense.weight", .dtype = GM_F32, .dims = 2, .shape = { 20, 20 }, .data = pooler
+    };
+    specs[count++] =
+        (gm_st_spec) { .name = "bert.pooler.dense.bias", .dtype = GM_F32, .dims = 1, .shape = { 20 }, .data = more };
+    specs[count++] =
+        (gm_st_spec) { .name = "classifier.weight", .dtype = GM_F32, .dims = 1, .shape = { 20 }, .data = more };
     assert_ok(gm_safetensors_write(in(folder, "model.safetensors"), specs, count, NULL, 0, &err));
     gm_safetensors_close(st);
     char *text;
@@ -168,9 +177,10 @@ static void encoders_of_other_models_are_taken(void **state)
     }
     gmt_write_file(in(folder, "tokenizer_config.json"), "{\"do_lower_case\": false}", 24);
 
-    assert_ok(gm_model_create(folder, "A,B", &(gm_model_options){ .max_len = 16 }, &m, &err));
+    assert_ok(gm_model_create(folder, "A,B", &(gm_model_options) { .max_len = 16 }, &m, &err));
     assert_int_equal(m.encoder_params, plain.encoder_params + 2);
-    assert_memory_equal(m.bert.layer[2].up->value, plain.bert.layer[2].up->value, m.bert.layer[2].up->count * sizeof(float));
+    assert_memory_equal(m.bert.layer[2].up->value, plain.bert.layer[2].up->value,
+                        m.bert.layer[2].up->count * sizeof(float));
     assert_false(m.lower_case);
     const gm_param *kept = m.params.items[m.encoder_params - 2];
     assert_true(kept->spec.is_frozen && kept->value[399] == 399.0f);
@@ -191,7 +201,7 @@ static const char *good_folder(void)
     if (folder != NULL) return folder;
     folder = gmt_temp_dir();
     gm_model m;
-    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options){ .max_len = 16, .seed = 2 }, &m, &err));
+    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options) { .max_len = 16, .seed = 2 }, &m, &err));
     assert_ok(gm_model_save(&m, folder, &err));
     gm_model_destroy(&m);
     return folder;
@@ -230,12 +240,19 @@ static void refused(const char *folder, gm_status status, const char *place, con
 {
     gm_model m;
     const gm_status got = gm_model_load(folder, false, &m, &err);
-    if (got != status) fail_msg("expected %s with \"%s\", got %s: %s", gm_status_name(status), message, gm_status_name(got), got == GM_OK ? "" : err.text);
-    if (strstr(err.text, message) == NULL || strstr(err.text, place) == NULL) fail_msg("expected \"%s ... %s\", got: %s", place, message, err.text);
+    if (got != status)
+        fail_msg("expected %s with \"%s\", got %s: %s", gm_status_name(status), message, gm_status_name(got),
+                 got == GM_OK ? "" : err.text);
+    if (strstr(err.text, message) == NULL || strstr(err.text, place) == NULL)
+        fail_msg("expected \"%s ... %s\", got: %s", place, message, err.text);
     gm_model_destroy(&m); /* nothing is left in it */
 }
 
-typedef struct fault { const char *file, *what, *with; gm_status status; const char *message; } fault;
+typedef struct fault {
+    const char *file, *what, *with;
+    gm_status status;
+    const char *message;
+} fault;
 
 static void check_faults(const fault *all, size_t count)
 {
@@ -256,15 +273,23 @@ static void bad_encoder_configurations(void **state)
         { C, "\"bert\"", "\"roberta\"", GM_ERR_MISSING, "\"model_type\" is roberta, this release knows \"bert\" only" },
         { C, "\"bert\"", "7", GM_ERR_MISSING, "\"model_type\" is not a string" },
         { C, "\"gelu\"", "\"gelu_new\"", GM_ERR_MISSING, "\"hidden_act\" is gelu_new" },
-        { C, "{", "{\"position_embedding_type\": \"relative_key\",", GM_ERR_MISSING, "\"position_embedding_type\" is relative_key" },
-        { C, "\"num_attention_heads\": 1", "\"num_attention_heads\": 3", GM_ERR_FORMAT, "\"hidden_size\" 20 is not a multiple of \"num_attention_heads\" 3" },
-        { C, "\"num_attention_heads\": 1", "\"num_attention_heads\": 0", GM_ERR_FORMAT, "\"num_attention_heads\" is 0, expected a whole number from 1 to 1024" },
-        { C, "\"hidden_size\": 20", "\"hidden_size\": 20.5", GM_ERR_FORMAT, "\"hidden_size\" is 20.5, expected a whole number" },
+        { C, "{", "{\"position_embedding_type\": \"relative_key\",", GM_ERR_MISSING,
+          "\"position_embedding_type\" is relative_key" },
+        { C, "\"num_attention_heads\": 1", "\"num_attention_heads\": 3", GM_ERR_FORMAT,
+          "\"hidden_size\" 20 is not a multiple of \"num_attention_heads\" 3" },
+        { C, "\"num_attention_heads\": 1", "\"num_attention_heads\": 0", GM_ERR_FORMAT,
+          "\"num_attention_heads\" is 0, expected a whole number from 1 to 1024" },
+        { C, "\"hidden_size\": 20", "\"hidden_size\": 20.5", GM_ERR_FORMAT,
+          "\"hidden_size\" is 20.5, expected a whole number" },
         { C, "\"hidden_size\": 20,", "", GM_ERR_FORMAT, "\"hidden_size\" is missing or not a number" },
-        { C, "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 49", GM_ERR_FORMAT, "\"num_hidden_layers\" is 49, expected a whole number from 1 to 48" },
-        { C, "\"intermediate_size\": 28", "\"intermediate_size\": \"28\"", GM_ERR_FORMAT, "\"intermediate_size\" is missing or not a number" },
-        { C, "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": \"1e-12\"", GM_ERR_FORMAT, "\"layer_norm_eps\" is not a number in [0, 1)" },
-        { C, "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": -1", GM_ERR_FORMAT, "\"layer_norm_eps\" is not a number in [0, 1)" },
+        { C, "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 49", GM_ERR_FORMAT,
+          "\"num_hidden_layers\" is 49, expected a whole number from 1 to 48" },
+        { C, "\"intermediate_size\": 28", "\"intermediate_size\": \"28\"", GM_ERR_FORMAT,
+          "\"intermediate_size\" is missing or not a number" },
+        { C, "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": \"1e-12\"", GM_ERR_FORMAT,
+          "\"layer_norm_eps\" is not a number in [0, 1)" },
+        { C, "\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": -1", GM_ERR_FORMAT,
+          "\"layer_norm_eps\" is not a number in [0, 1)" },
     };
 #undef C
     check_faults(all, GM_LEN(all));
@@ -272,6 +297,19 @@ static void bad_encoder_configurations(void **state)
     edit(in(folder, "config.json"), "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 15");
     refused(folder, GM_ERR_CONFIG, folder, "max_len is 16, but the encoder in");
     refused(folder, GM_ERR_CONFIG, folder, "has 15 positions");
+}
+
+/* Older files leave out what is BERT's own. */
+static void an_old_configuration_gets_defaults(void **state)
+{
+    (void)state;
+    static const char old[] =
+        "{\"vocab_size\": 9, \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2,"
+        "\"intermediate_size\": 16, \"max_position_embeddings\": 32, \"type_vocab_size\": 2}";
+    gm_bert_config c;
+    assert_ok(gm_bert_read_config("old", old, sizeof old - 1, &c, &err));
+    assert_true(c.eps == 1e-12f && c.vocabulary == 9 && c.hidden == 8 && c.layers == 1 && c.heads == 2);
+    assert_true(c.ffn == 16 && c.positions == 32 && c.types == 2);
 }
 
 static void bad_vocabularies(void **state)
@@ -290,16 +328,19 @@ static void bad_descriptions(void **state)
 #define G "gmner.json"
     static const fault all[] = {
         { G, "}", "", GM_ERR_FORMAT, ":" },
-        { G, "\"gmner\": 1", "\"gmner\": 2", GM_ERR_FORMAT, "\"gmner\" is not 1: the folder was written by another release" },
+        { G, "\"gmner\": 1", "\"gmner\": 2", GM_ERR_FORMAT,
+          "\"gmner\" is not 1: the folder was written by another release" },
         { G, "\"gmner\": 1", "\"gmner\": \"1\"", GM_ERR_FORMAT, "\"gmner\" is not 1" },
         { G, "\"gmner\": 1,", "", GM_ERR_FORMAT, "\"gmner\" is not 1" },
         { G, "\"span\"", "\"spam\"", GM_ERR_FORMAT, "\"head\" is neither \"span\" nor \"crf\"" },
         { G, "\"bio\"", "3", GM_ERR_FORMAT, "\"tags\" is neither \"bio\" nor \"bioes\"" },
-        { G, "\"nested\": false", "\"nested\": 0", GM_ERR_FORMAT, "\"nested\" or \"lower_case\" is missing or not a boolean" },
+        { G, "\"nested\": false", "\"nested\": 0", GM_ERR_FORMAT,
+          "\"nested\" or \"lower_case\" is missing or not a boolean" },
         { G, "\"lower_case\": true,", "", GM_ERR_FORMAT, "\"nested\" or \"lower_case\" is missing or not a boolean" },
         { G, "\"max_len\": 16", "\"max_len\": 2", GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces" },
         { G, "\"max_len\": 16", "\"max_len\": 8.5", GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces" },
-        { G, "\"max_len\": 16", "\"max_len\": 1e99", GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces" },
+        { G, "\"max_len\": 16", "\"max_len\": 1e99", GM_ERR_FORMAT,
+          "\"max_len\" is missing or not a number of pieces" },
         { G, "\"dropout\": 0", "\"dropout\": 1", GM_ERR_FORMAT, "\"dropout\" is missing or not in [0, 1)" },
         { G, "\"dropout\": 0", "\"dropout\": -0.5", GM_ERR_FORMAT, "\"dropout\" is missing or not in [0, 1)" },
         { G, "\"types\"", "\"kinds\"", GM_ERR_FORMAT, "\"types\" is not an array of names" },
@@ -337,9 +378,11 @@ static void missing_files(void **state)
     refused(folder, GM_ERR_IO, folder, "neither a model folder (no gmner.json) nor a run folder (no best/)");
     refused("no/such/folder", GM_ERR_IO, "no/such/folder", "neither a model folder");
     gm_model m;
-    assert_int_equal(gm_model_create("no/such/encoder", "A", &(gm_model_options){ .max_len = 16 }, &m, &err), GM_ERR_IO);
-    assert_string_equal(err.text, "encoder: there is no folder no/such/encoder; `tools/get-weights minilm` brings the default one to weights/minilm");
-    assert_int_equal(gm_model_create(SMALL, "A", &(gm_model_options){ .max_len = 17 }, &m, &err), GM_ERR_CONFIG);
+    assert_int_equal(gm_model_create("no/such/encoder", "A", &(gm_model_options) { .max_len = 16 }, &m, &err),
+                     GM_ERR_IO);
+    assert_string_equal(err.text, "encoder: there is no folder no/such/encoder; `tools/get-weights minilm` brings the "
+                                  "default one to weights/minilm");
+    assert_int_equal(gm_model_create(SMALL, "A", &(gm_model_options) { .max_len = 17 }, &m, &err), GM_ERR_CONFIG);
     assert_string_equal(err.text, "max_len is 17, but the encoder in " SMALL " has 16 positions");
 }
 
@@ -356,7 +399,7 @@ static const char *with_weights(const char *skip, const char *poison)
     for (int32_t i = 0; i < gm_safetensors_count(st); i++) {
         const gm_st_entry *e = gm_safetensors_at(st, i);
         if (skip != NULL && strcmp(e->name, skip) == 0) continue;
-        specs[count] = (gm_st_spec){ .name = e->name, .dtype = e->dtype, .dims = e->dims, .data = e->data };
+        specs[count] = (gm_st_spec) { .name = e->name, .dtype = e->dtype, .dims = e->dims, .data = e->data };
         memcpy(specs[count].shape, e->shape, sizeof e->shape);
         if (poison != NULL && strcmp(e->name, poison) == 0) {
             changed = gm_malloc(e->bytes);
@@ -380,7 +423,8 @@ static void bad_weights(void **state)
     assert_ptr_equal(strstr(err.text, folder), err.text);
     assert_null(strstr(err.text + 1, folder)); /* the path stood there twice */
     refused(with_weights("span.end.weight", NULL), GM_ERR_DATA, "model.safetensors", "span.end.weight");
-    refused(with_weights(NULL, "encoder.layer.0.output.dense.weight"), GM_ERR_NUMERIC, "encoder.layer.0.output.dense.weight", "NaN");
+    refused(with_weights(NULL, "encoder.layer.0.output.dense.weight"), GM_ERR_NUMERIC,
+            "encoder.layer.0.output.dense.weight", "NaN");
     folder = copy_of_good();
     edit(in(folder, "config.json"), "\"intermediate_size\": 28", "\"intermediate_size\": 29");
     refused(folder, GM_ERR_SHAPE, "encoder.layer.0.intermediate.dense.weight", "28");
@@ -398,8 +442,10 @@ static void bad_weights(void **state)
 static gm_status create_save_load(const char *to, int what)
 {
     gm_model m;
-    if (what == 0) GM_TRY(gm_model_create(SMALL, "A,B", &(gm_model_options){ .max_len = 16 }, &m, &err));
-    else GM_TRY(gm_model_load(good_folder(), what == 1, &m, &err));
+    if (what == 0)
+        GM_TRY(gm_model_create(SMALL, "A,B", &(gm_model_options) { .max_len = 16 }, &m, &err));
+    else
+        GM_TRY(gm_model_load(good_folder(), what == 1, &m, &err));
     const gm_status status = what == 2 ? gm_model_save(&m, to, &err) : GM_OK;
     gm_model_destroy(&m);
     return status;
@@ -426,7 +472,8 @@ static void every_allocation_may_fail(void **state)
     for (gm_status status = GM_ERR_NOMEM; status != GM_OK; k++) {
         gm_model m;
         gm_alloc_fail_at(k);
-        status = gm_model_create_tiny(&records, "PER,LOC,ORG,OTHER", &(gm_model_options){ .head = GM_HEAD_CRF, .max_len = 16 }, &m, &err);
+        status = gm_model_create_tiny(&records, "PER,LOC,ORG,OTHER",
+                                      &(gm_model_options) { .head = GM_HEAD_CRF, .max_len = 16 }, &m, &err);
         gm_alloc_fail_at(-1);
         gm_model_destroy(&m);
         assert_true(status == GM_OK || status == GM_ERR_NOMEM);
@@ -438,10 +485,18 @@ static void every_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(span_models_come_back), cmocka_unit_test(tag_models_come_back), cmocka_unit_test(a_run_folder_means_its_best),
-        cmocka_unit_test(encoders_of_other_models_are_taken), cmocka_unit_test(bad_encoder_configurations), cmocka_unit_test(bad_vocabularies),
-        cmocka_unit_test(bad_descriptions), cmocka_unit_test(a_comma_in_a_type_is_part_of_its_name), cmocka_unit_test(missing_files),
-        cmocka_unit_test(bad_weights), cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(span_models_come_back),
+        cmocka_unit_test(tag_models_come_back),
+        cmocka_unit_test(a_run_folder_means_its_best),
+        cmocka_unit_test(encoders_of_other_models_are_taken),
+        cmocka_unit_test(bad_encoder_configurations),
+        cmocka_unit_test(an_old_configuration_gets_defaults),
+        cmocka_unit_test(bad_vocabularies),
+        cmocka_unit_test(bad_descriptions),
+        cmocka_unit_test(a_comma_in_a_type_is_part_of_its_name),
+        cmocka_unit_test(missing_files),
+        cmocka_unit_test(bad_weights),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

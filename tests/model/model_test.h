@@ -29,13 +29,13 @@ typedef struct machine {
 
 static inline void machine_open(machine *m)
 {
-    *m = (machine){ .step = { .seed = 17, .number = 1, .inv_words = 1.0f, .inv_sentences = 1.0f } };
+    *m = (machine) { .step = { .seed = 17, .number = 1, .inv_words = 1.0f, .inv_sentences = 1.0f } };
     assert_ok(gm_backend_open("cpu", "auto", &m->backend, &err));
     assert_ok(gm_device_create(&m->backend, 1, &m->dev, &err));
     assert_ok(gm_arena_init(&m->arena, (size_t)1 << 30, &err));
     m->dev.step = &m->step;
     m->dev.err = &err;
-    m->tape = (gm_tape){ .k = &m->backend.kernels, .dev = &m->dev, .arena = &m->arena, .err = &err };
+    m->tape = (gm_tape) { .k = &m->backend.kernels, .dev = &m->dev, .arena = &m->arena, .err = &err };
 }
 
 static inline void machine_close(machine *m)
@@ -59,8 +59,10 @@ static inline gm_records records_of(const char *const *lines)
 static inline gm_grads grads_make(const gm_params *ps, int32_t touched)
 {
     const size_t cols = ps->table != NULL ? (size_t)ps->table->spec.cols : 0;
-    gm_grads g = { .dense = gm_calloc(ps->dense_count, sizeof(float)), .rows = gm_calloc((size_t)touched * cols, sizeof(float)),
-                   .is_written = gm_calloc((size_t)ps->count, sizeof(bool)), .touched = touched };
+    gm_grads g = { .dense = gm_calloc(ps->dense_count, sizeof(float)),
+                   .rows = gm_calloc((size_t)touched * cols, sizeof(float)),
+                   .is_written = gm_calloc((size_t)ps->count, sizeof(bool)),
+                   .touched = touched };
     assert_true(g.dense != NULL && g.rows != NULL && g.is_written != NULL);
     return g;
 }
@@ -70,11 +72,14 @@ static inline void grads_free(gm_grads *g)
     gm_free(g->dense);
     gm_free(g->rows);
     gm_free(g->is_written);
-    *g = (gm_grads){ 0 };
+    *g = (gm_grads) { 0 };
 }
 
 /* Where a parameter's gradient stands; of the table the touched rows. */
-static inline float *grad_of(const gm_grads *g, const gm_param *p) { return p->spec.is_table ? g->rows : g->dense + p->offset; }
+static inline float *grad_of(const gm_grads *g, const gm_param *p)
+{
+    return p->spec.is_table ? g->rows : g->dense + p->offset;
+}
 
 /* The i-th normal number of a stream. */
 static inline float normal(uint32_t stream, uint32_t i)

@@ -12,21 +12,28 @@ static gm_records records;
 static gm_model make_model(gm_head_kind head, bool is_nested)
 {
     gm_model m;
-    const gm_model_options o = { .head = head, .scheme = GM_TAGS_BIOES, .is_nested = is_nested, .max_len = MAX_LEN, .seed = 4 };
+    const gm_model_options o = {
+        .head = head, .scheme = GM_TAGS_BIOES, .is_nested = is_nested, .max_len = MAX_LEN, .seed = 4
+    };
     assert_ok(gm_model_create_tiny(&records, "PER,LOC,ORG,OTHER", &o, &m, &err));
     for (int32_t i = 0; i < m.params.count; i++) { /* weights that find entities in any text */
         const gm_param *p = m.params.items[i];
         const float sigma = p->spec.is_vector ? 0.1f : 1.0f / sqrtf((float)p->spec.cols);
-        for (size_t e = 0; e < p->count; e++) p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
+        for (size_t e = 0; e < p->count; e++)
+            p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
     }
     return m;
 }
 
 /* Entities of all records, in their order. */
-typedef struct answer { gm_entity *entities[SAMPLES]; int32_t count[SAMPLES]; } answer;
+typedef struct answer {
+    gm_entity *entities[SAMPLES];
+    int32_t count[SAMPLES];
+} answer;
 
 /* Predicts record order[i] as sample i; the answer is put back into the records' order. */
-static void predict(const gm_model *m, const gm_records *from, const int32_t *order, int32_t tokens, int32_t threads, bool with_gold, answer *a)
+static void predict(const gm_model *m, const gm_records *from, const int32_t *order, int32_t tokens, int32_t threads,
+                    bool with_gold, answer *a)
 {
     gm_backend backend;
     gm_workers workers;
@@ -36,7 +43,8 @@ static void predict(const gm_model *m, const gm_records *from, const int32_t *or
     assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
     assert_ok(gm_workers_create(&workers, &backend, threads, &step, &err));
     for (int32_t i = 0; i < SAMPLES; i++)
-        assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->wordpiece, &m->labels, MAX_LEN, with_gold, &err));
+        assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->wordpiece, &m->labels, MAX_LEN,
+                                 with_gold, &err));
     assert_ok(gm_predict(m, &workers, s, SAMPLES, tokens, shuffled.entities, shuffled.count, &err));
     for (int32_t i = 0; i < SAMPLES; i++) {
         const int32_t to = order != NULL ? order[i] : i;
@@ -57,13 +65,15 @@ static double same(const answer *want, answer *got, double tolerance)
 {
     double worst = 0;
     for (int32_t i = 0; i < SAMPLES; i++) {
-        if (want->count[i] != got->count[i]) fail_msg("sample %d has %d entities, expected %d", i, got->count[i], want->count[i]);
+        if (want->count[i] != got->count[i])
+            fail_msg("sample %d has %d entities, expected %d", i, got->count[i], want->count[i]);
         for (int32_t k = 0; k < want->count[i]; k++) {
             const gm_entity *x = &want->entities[i][k], *y = &got->entities[i][k];
             assert_true(x->start == y->start && x->end == y->end);
             assert_string_equal(x->type, y->type);
             const double off = fabs(x->score - y->score);
-            if (!(off <= tolerance)) fail_msg("sample %d, entity %d: probability %.9g, expected %.9g", i, k, y->score, x->score);
+            if (!(off <= tolerance))
+                fail_msg("sample %d, entity %d: probability %.9g, expected %.9g", i, k, y->score, x->score);
             worst = fmax(worst, off);
         }
     }
@@ -85,7 +95,8 @@ static void whatever_stands_beside(gm_head_kind head, bool is_nested)
         found += want.count[i];
         for (int32_t k = 0; k < want.count[i]; k++) {
             const gm_entity *e = &want.entities[i][k];
-            assert_true(e->start >= 0 && e->start <= e->end && e->end < records.items[i].token_count && e->score > 0 && e->score <= 1);
+            assert_true(e->start >= 0 && e->start <= e->end && e->end < records.items[i].token_count && e->score > 0 &&
+                        e->score <= 1);
             assert_true(k == 0 || e[-1].start <= e->start);
         }
     }
@@ -95,7 +106,8 @@ static void whatever_stands_beside(gm_head_kind head, bool is_nested)
     worst = fmax(worst, same(&want, &got, 1e-5));
     predict(&m, &records, mixed, 333, 1, false, &got);
     worst = fmax(worst, same(&want, &got, 1e-5));
-    predict(&m, &records, NULL, 1, 1, false, &got); /* one by one: a sample that exceeds the budget still gets a batch */
+    predict(&m, &records, NULL, 1, 1, false,
+            &got); /* one by one: a sample that exceeds the budget still gets a batch */
     worst = fmax(worst, same(&want, &got, 1e-5));
     predict(&m, &records, mixed, 1 << 20, 1, false, &got); /* all in one */
     worst = fmax(worst, same(&want, &got, 1e-5));
@@ -131,7 +143,7 @@ static void gold_changes_nothing(void **state)
 {
     (void)state;
     gm_records bare = { 0 };
-    assert_ok(gm_synth(&(gm_synth_options){ .split = "train", .seed = 3, .count = SAMPLES }, &bare, &err));
+    assert_ok(gm_synth(&(gm_synth_options) { .split = "train", .seed = 3, .count = SAMPLES }, &bare, &err));
     for (size_t i = 0; i < bare.count; i++) {
         gm_entities_free(bare.items[i].entities, bare.items[i].entity_count);
         bare.items[i].entities = NULL;
@@ -175,14 +187,17 @@ static void empty_sentences_have_no_entities(void **state)
         gm_backend backend;
         gm_workers workers;
         const gm_step step = { 0 };
-        char *words[] = { (char[]){ "anna" } };
-        const gm_record lines[] = { { .id = (char[]){ "e" } }, { .id = (char[]){ "o" }, .tokens = words, .token_count = 1 }, { .id = (char[]){ "f" } } };
+        char *words[] = { (char[]) { "anna" } };
+        const gm_record lines[] = { { .id = (char[]) { "e" } },
+                                    { .id = (char[]) { "o" }, .tokens = words, .token_count = 1 },
+                                    { .id = (char[]) { "f" } } };
         gm_sample s[3];
         gm_entity *entities[3];
         int32_t count[3];
         assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
         assert_ok(gm_workers_create(&workers, &backend, 1, &step, &err));
-        for (int i = 0; i < 3; i++) assert_ok(gm_sample_make(&s[i], &lines[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
+        for (int i = 0; i < 3; i++)
+            assert_ok(gm_sample_make(&s[i], &lines[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
         for (int32_t tokens = 1; tokens < 200; tokens += 100) {
             assert_ok(gm_predict(&m, &workers, s, 3, tokens, entities, count, &err));
             assert_true(count[0] == 0 && count[2] == 0 && count[1] <= 1);
@@ -192,6 +207,38 @@ static void empty_sentences_have_no_entities(void **state)
         gm_workers_destroy(&workers);
         gm_model_destroy(&m);
     }
+}
+
+/* A batch holds 4096 sentences at most, however many pieces it may hold. */
+static void many_short_sentences_are_several_batches(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    gm_model m = make_model(GM_HEAD_SPAN, false);
+    gm_backend backend;
+    gm_workers workers;
+    const gm_step step = { 0 };
+    const gm_record nothing = { .id = (char[]) { "e" } };
+    gm_sample *s = gm_calloc(MANY, sizeof *s);
+    gm_entity **entities = gm_calloc(MANY, sizeof *entities);
+    int32_t *count = gm_calloc(MANY, sizeof *count);
+    assert_true(s != NULL && entities != NULL && count != NULL);
+    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
+    assert_ok(gm_workers_create(&workers, &backend, 1, &step, &err));
+    for (int i = 0; i < MANY; i++)
+        assert_ok(gm_sample_make(&s[i], i % 1000 == 0 ? &records.items[i / 1000] : &nothing, m.wordpiece, &m.labels,
+                                 MAX_LEN, false, &err));
+    assert_ok(gm_predict(&m, &workers, s, MANY, 1 << 30, entities, count, &err));
+    for (int i = 0; i < MANY; i++) {
+        assert_true(i % 1000 == 0 ? count[i] > 0 : count[i] == 0);
+        gm_entities_free(entities[i], count[i]);
+        gm_sample_free(&s[i]);
+    }
+    gm_free(s);
+    gm_free(entities);
+    gm_free(count);
+    gm_workers_destroy(&workers);
+    gm_model_destroy(&m);
 }
 
 /* The error of the lowest failing job is the result, whichever worker met one first. */
@@ -242,11 +289,13 @@ static void every_allocation_may_fail(void **state)
     gm_backend backend;
     gm_sample s[2];
     assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
-    for (int i = 0; i < 2; i++) assert_ok(gm_sample_make(&s[i], &records.items[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
+    for (int i = 0; i < 2; i++)
+        assert_ok(gm_sample_make(&s[i], &records.items[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
     int64_t k = 0;
     for (gm_status status = GM_ERR_NOMEM; status != GM_OK; k++) {
         status = predict_two(&m, &backend, s, k);
-        if (status != GM_OK && status != GM_ERR_NOMEM) fail_msg("allocation %lld gave %s: %s", (long long)k, gm_status_name(status), err.text);
+        if (status != GM_OK && status != GM_ERR_NOMEM)
+            fail_msg("allocation %lld gave %s: %s", (long long)k, gm_status_name(status), err.text);
     }
     assert_true(k > 10);
     for (int i = 0; i < 2; i++) gm_sample_free(&s[i]);
@@ -274,14 +323,20 @@ static void workers_may_not_come_about(void **state)
 
 int main(void)
 {
-    if (gm_synth(&(gm_synth_options){ .split = "train", .seed = 3, .count = SAMPLES }, &records, &err) != GM_OK) {
+    if (gm_synth(&(gm_synth_options) { .split = "train", .seed = 3, .count = SAMPLES }, &records, &err) != GM_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(spans_do_not_depend_on_company), cmocka_unit_test(nested_spans_do_not_depend_on_company),
-        cmocka_unit_test(tags_do_not_depend_on_company), cmocka_unit_test(gold_changes_nothing), cmocka_unit_test(no_samples_are_no_work),
-        cmocka_unit_test(empty_sentences_have_no_entities), cmocka_unit_test(the_lowest_failing_job_is_named), cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(spans_do_not_depend_on_company),
+        cmocka_unit_test(nested_spans_do_not_depend_on_company),
+        cmocka_unit_test(tags_do_not_depend_on_company),
+        cmocka_unit_test(gold_changes_nothing),
+        cmocka_unit_test(no_samples_are_no_work),
+        cmocka_unit_test(empty_sentences_have_no_entities),
+        cmocka_unit_test(many_short_sentences_are_several_batches),
+        cmocka_unit_test(the_lowest_failing_job_is_named),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(workers_may_not_come_about),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* The parameter store: layout in groups, first values by name, files and moments, and every allocation that may fail. */
+/* The parameter store: layout in groups, first values by name, files and moments, and every allocation that may
+ * fail. */
 #include "tests/support/support.h"
 
 #include <math.h>
@@ -12,14 +13,39 @@
 
 static gm_err err;
 
-static const gm_param_spec
-    qkv = { .part = { "q.weight", "k.weight", "v.weight" }, .rows = 9, .cols = 5, .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.5f },
-    qkv_bias = { .part = { "q.bias", "k.bias", "v.bias" }, .rows = 9, .cols = 1, .is_vector = true, .init = GM_INIT_ZERO },
-    words = { .part = { "words" }, .rows = 40, .cols = 3, .decays = true, .is_table = true, .init = GM_INIT_NORMAL, .sigma = 0.02f },
-    norm = { .part = { "norm" }, .rows = 5, .cols = 1, .is_vector = true, .init = GM_INIT_ONE },
-    pooler = { .part = { "pooler" }, .rows = 2, .cols = 2, .is_frozen = true },
-    head = { .part = { "head" }, .rows = 4, .cols = 5, .rate = GM_RATE_HEAD, .decays = true, .init = GM_INIT_UNIFORM, .sigma = 0.1f },
-    moves = { .part = { "moves" }, .rows = 3, .cols = 3, .rate = GM_RATE_CRF, .init = GM_INIT_UNIFORM, .sigma = 0.1f };
+static const gm_param_spec qkv = { .part = { "q.weight", "k.weight", "v.weight" },
+                                   .rows = 9,
+                                   .cols = 5,
+                                   .decays = true,
+                                   .init = GM_INIT_NORMAL,
+                                   .sigma = 0.5f },
+                           qkv_bias = { .part = { "q.bias", "k.bias", "v.bias" },
+                                        .rows = 9,
+                                        .cols = 1,
+                                        .is_vector = true,
+                                        .init = GM_INIT_ZERO },
+                           words = { .part = { "words" },
+                                     .rows = 40,
+                                     .cols = 3,
+                                     .decays = true,
+                                     .is_table = true,
+                                     .init = GM_INIT_NORMAL,
+                                     .sigma = 0.02f },
+                           norm = { .part = { "norm" }, .rows = 5, .cols = 1, .is_vector = true, .init = GM_INIT_ONE },
+                           pooler = { .part = { "pooler" }, .rows = 2, .cols = 2, .is_frozen = true },
+                           head = { .part = { "head" },
+                                    .rows = 4,
+                                    .cols = 5,
+                                    .rate = GM_RATE_HEAD,
+                                    .decays = true,
+                                    .init = GM_INIT_UNIFORM,
+                                    .sigma = 0.1f },
+                           moves = { .part = { "moves" },
+                                     .rows = 3,
+                                     .cols = 3,
+                                     .rate = GM_RATE_CRF,
+                                     .init = GM_INIT_UNIFORM,
+                                     .sigma = 0.1f };
 static const gm_param_spec *const all[] = { &qkv, &head, &qkv_bias, &words, &moves, &pooler, &norm };
 enum { ALL = 7 };
 
@@ -44,9 +70,17 @@ static void groups_are_contiguous(void **state)
     (void)state;
     gm_params ps;
     assert_ok(make(&ps, all, ALL, true));
-    /* By rate, those that decay first: qkv | qkv_bias norm | head | moves; the table and the frozen stand elsewhere. */
-    static const struct { gm_rate rate; bool decays; size_t count; } want[] = {
-        { GM_RATE_ENCODER, true, 48 }, { GM_RATE_ENCODER, false, 32 }, { GM_RATE_HEAD, true, 32 }, { GM_RATE_CRF, false, 16 },
+    /* By rate, those that decay first: qkv | qkv_bias norm | head | moves; the table and the frozen stand elsewhere.
+     * */
+    static const struct {
+        gm_rate rate;
+        bool decays;
+        size_t count;
+    } want[] = {
+        { GM_RATE_ENCODER, true, 48 },
+        { GM_RATE_ENCODER, false, 32 },
+        { GM_RATE_HEAD, true, 32 },
+        { GM_RATE_CRF, false, 16 },
     };
     size_t at = 0;
     assert_int_equal(ps.groups, GM_LEN(want));
@@ -56,7 +90,10 @@ static void groups_are_contiguous(void **state)
         at += want[i].count;
     }
     assert_int_equal(ps.dense_count, at);
-    static const struct { const char *name; int group; } where[] = { { "q.weight", 0 }, { "q.bias", 1 }, { "norm", 1 }, { "head", 2 }, { "moves", 3 } };
+    static const struct {
+        const char *name;
+        int group;
+    } where[] = { { "q.weight", 0 }, { "q.bias", 1 }, { "norm", 1 }, { "head", 2 }, { "moves", 3 } };
     for (size_t i = 0; i < GM_LEN(where); i++) {
         const gm_param *p = find(&ps, where[i].name);
         const gm_group *g = &ps.group[where[i].group];
@@ -78,7 +115,8 @@ static void prediction_has_no_moments(void **state)
     gm_params ps;
     assert_ok(make(&ps, all, ALL, false));
     assert_true(ps.m == NULL && ps.v == NULL && ps.table_m == NULL && ps.table_v == NULL);
-    for (int32_t i = 0; i < ps.count; i++) assert_true(ps.items[i]->value != NULL && ps.items[i]->m == NULL && ps.items[i]->v == NULL);
+    for (int32_t i = 0; i < ps.count; i++)
+        assert_true(ps.items[i]->value != NULL && ps.items[i]->m == NULL && ps.items[i]->v == NULL);
     gm_params_destroy(&ps);
 }
 
@@ -102,7 +140,7 @@ static void first_values_depend_on_name_not_order(void **state)
     /* Parts are tensors of their own names: q, k and v differ, and each equals a parameter of that name alone. */
     const gm_param_spec alone = { .part = { "k.weight" }, .rows = 3, .cols = 5, .init = GM_INIT_NORMAL, .sigma = 0.5f };
     gm_params single;
-    assert_ok(make(&single, (const gm_param_spec *[]){ &alone }, 1, false));
+    assert_ok(make(&single, (const gm_param_spec *[]) { &alone }, 1, false));
     gm_params_randomise(&single, 0, 42);
     assert_memory_equal(single.items[0]->value, find(&a, "q.weight")->value + 15, 15 * sizeof(float));
     assert_memory_not_equal(find(&a, "q.weight")->value, find(&a, "q.weight")->value + 15, 15 * sizeof(float));
@@ -118,7 +156,7 @@ static void first_values_have_their_spread(void **state)
     const gm_param_spec wide = { .part = { "wide" }, .rows = 100, .cols = 100, .init = GM_INIT_NORMAL, .sigma = 0.02f };
     const gm_param_spec flat = { .part = { "flat" }, .rows = 100, .cols = 100, .init = GM_INIT_UNIFORM, .sigma = 0.1f };
     gm_params ps;
-    assert_ok(make(&ps, (const gm_param_spec *[]){ &wide, &flat, &norm, &qkv_bias }, 4, false));
+    assert_ok(make(&ps, (const gm_param_spec *[]) { &wide, &flat, &norm, &qkv_bias }, 4, false));
     gm_params_randomise(&ps, 0, 7);
     for (int k = 0; k < 2; k++) {
         const float *x = ps.items[k]->value;
@@ -129,7 +167,8 @@ static void first_values_have_their_spread(void **state)
             most = fmax(most, fabs((double)x[i]));
         }
         const double sigma = k == 0 ? 0.02 : 0.1 / sqrt(3.0);
-        assert_true(fabs(mean) < 4 * sigma / 100 && fabs(sqrt(squares) / sigma - 1) < 0.04); /* four standard errors and more */
+        assert_true(fabs(mean) < 4 * sigma / 100 &&
+                    fabs(sqrt(squares) / sigma - 1) < 0.04); /* four standard errors and more */
         assert_true(k == 0 ? most > 0.06 : most <= 0.1f && most > 0.0999);
     }
     for (size_t i = 0; i < 5; i++) assert_true(find(&ps, "norm")->value[i] == 1.0f);
@@ -177,7 +216,7 @@ static void files_hold_parts_and_give_them_back(void **state)
     assert_ok(make(&ps, all, ALL, true));
     assert_ok(make(&back, all, ALL, true));
     number(&ps);
-    assert_ok(gm_params_save(&ps, file("w"), (const char *const[]){ "note", "here" }, 2, &err));
+    assert_ok(gm_params_save(&ps, file("w"), (const char *const[]) { "note", "here" }, 2, &err));
     gm_safetensors *st;
     assert_ok(gm_safetensors_open(file("w"), &st, &err));
     assert_int_equal(gm_safetensors_count(st), 11);
@@ -190,7 +229,8 @@ static void files_hold_parts_and_give_them_back(void **state)
     assert_true(vector->dims == 1 && vector->shape[0] == 3);
     assert_ok(gm_params_load(&back, back.count, st, "", &err));
     gm_safetensors_close(st);
-    for (int32_t i = 0; i < ps.count; i++) assert_memory_equal(ps.items[i]->value, back.items[i]->value, ps.items[i]->count * sizeof(float));
+    for (int32_t i = 0; i < ps.count; i++)
+        assert_memory_equal(ps.items[i]->value, back.items[i]->value, ps.items[i]->count * sizeof(float));
     gm_params_destroy(&ps);
     gm_params_destroy(&back);
 }
@@ -226,10 +266,10 @@ static void loads_a_prefix_and_a_part(void **state)
     (void)state;
     const gm_param_spec inside = { .part = { "bert.norm" }, .rows = 5, .cols = 1, .is_vector = true };
     gm_params in, ps;
-    assert_ok(make(&in, (const gm_param_spec *[]){ &inside }, 1, false));
+    assert_ok(make(&in, (const gm_param_spec *[]) { &inside }, 1, false));
     number(&in);
     assert_ok(gm_params_save(&in, file("p"), NULL, 0, &err));
-    assert_ok(make(&ps, (const gm_param_spec *[]){ &norm, &head }, 2, false));
+    assert_ok(make(&ps, (const gm_param_spec *[]) { &norm, &head }, 2, false));
     gm_safetensors *st;
     assert_ok(gm_safetensors_open(file("p"), &st, &err));
     assert_ok(gm_params_load(&ps, 1, st, "bert.", &err));
@@ -247,8 +287,8 @@ static void a_wrong_shape_names_the_part(void **state)
     gm_param_spec wider = qkv;
     wider.cols = 6;
     gm_params ps, back;
-    assert_ok(make(&ps, (const gm_param_spec *[]){ &qkv }, 1, true));
-    assert_ok(make(&back, (const gm_param_spec *[]){ &wider }, 1, true));
+    assert_ok(make(&ps, (const gm_param_spec *[]) { &qkv }, 1, true));
+    assert_ok(make(&back, (const gm_param_spec *[]) { &wider }, 1, true));
     assert_ok(gm_params_save(&ps, file("s"), NULL, 0, &err));
     gm_safetensors *st;
     assert_ok(gm_safetensors_open(file("s"), &st, &err));
@@ -293,10 +333,16 @@ static void every_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(groups_are_contiguous), cmocka_unit_test(prediction_has_no_moments), cmocka_unit_test(first_values_depend_on_name_not_order),
-        cmocka_unit_test(first_values_have_their_spread), cmocka_unit_test(randomise_begins_where_told),
-        cmocka_unit_test(files_hold_parts_and_give_them_back), cmocka_unit_test(moments_come_back), cmocka_unit_test(loads_a_prefix_and_a_part),
-        cmocka_unit_test(a_wrong_shape_names_the_part), cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(groups_are_contiguous),
+        cmocka_unit_test(prediction_has_no_moments),
+        cmocka_unit_test(first_values_depend_on_name_not_order),
+        cmocka_unit_test(first_values_have_their_spread),
+        cmocka_unit_test(randomise_begins_where_told),
+        cmocka_unit_test(files_hold_parts_and_give_them_back),
+        cmocka_unit_test(moments_come_back),
+        cmocka_unit_test(loads_a_prefix_and_a_part),
+        cmocka_unit_test(a_wrong_shape_names_the_part),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

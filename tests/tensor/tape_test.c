@@ -1,5 +1,5 @@
-/* The tape by small operations of its own: what is added and what overwritten, consumers, tails, frozen parameters, and that
- * prediction records nothing and keeps nothing. */
+/* The tape by small operations of its own: what is added and what overwritten, consumers, tails, frozen parameters,
+ * and that prediction records nothing and keeps nothing. */
 #include "tests/support/support.h"
 
 #include <math.h>
@@ -17,7 +17,12 @@ static const gm_pack pack = { .n = &n_rows, .rows = ROWS, .capacity = ROOM, .seq
 static gm_tape tape;
 
 /* y = factor * x, element by element; with an order that tells which backward ran when. */
-typedef struct saved { gm_tensor *x, *y; float factor; int *order, *runs; bool can_add; } saved;
+typedef struct saved {
+    gm_tensor *x, *y;
+    float factor;
+    int *order, *runs;
+    bool can_add;
+} saved;
 
 static gm_status scale_backward(gm_tape *t, void *pointer)
 {
@@ -61,7 +66,7 @@ static void seed(gm_tensor *y, float g)
 static int set_up(void **state)
 {
     (void)state;
-    tape = (gm_tape){ .arena = &arena, .err = &err };
+    tape = (gm_tape) { .arena = &arena, .err = &err };
     return gm_arena_init(&arena, 1 << 20, &err) == GM_OK ? 0 : -1;
 }
 
@@ -210,7 +215,8 @@ static void a_full_arena_says_what_to_do(void **state)
     gm_tape_begin(&tape, &grads, 0.0f);
     gm_tensor *x = input(), *y;
     assert_int_equal(gm_tape_like(&tape, x, 1 << 20, &y), GM_ERR_NOMEM);
-    assert_non_null(strstr(err.text, "a step needs more than the 1048576 bytes of its arena (33554432 more): make batches smaller"));
+    assert_non_null(strstr(
+        err.text, "a step needs more than the 1048576 bytes of its arena (33554432 more): make batches smaller"));
     void *block;
     assert_int_equal(gm_tape_high(&tape, (size_t)1 << 21, &block), GM_ERR_NOMEM);
 }
@@ -263,10 +269,17 @@ static void dropout_is_off_in_prediction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(two_consumers_add_up), TEST(a_second_consumer_that_must_add_cannot_overwrite), TEST(the_walk_goes_in_reverse_and_once),
-        TEST(a_branch_that_ends_nowhere_gives_nothing), TEST(a_tensor_that_needs_no_gradient_gets_none), TEST(tails_begin_as_zero),
-        TEST(prediction_records_and_keeps_nothing), TEST(begin_gives_all_memory_back), TEST(a_full_arena_says_what_to_do),
-        TEST(parameters_overwrite_then_add), TEST(dropout_is_off_in_prediction),
+        TEST(two_consumers_add_up),
+        TEST(a_second_consumer_that_must_add_cannot_overwrite),
+        TEST(the_walk_goes_in_reverse_and_once),
+        TEST(a_branch_that_ends_nowhere_gives_nothing),
+        TEST(a_tensor_that_needs_no_gradient_gets_none),
+        TEST(tails_begin_as_zero),
+        TEST(prediction_records_and_keeps_nothing),
+        TEST(begin_gives_all_memory_back),
+        TEST(a_full_arena_says_what_to_do),
+        TEST(parameters_overwrite_then_add),
+        TEST(dropout_is_off_in_prediction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

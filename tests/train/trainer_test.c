@@ -188,7 +188,8 @@ static void what_a_crash_left_is_put_right(void **state)
     gmt_write_file(path_of(out, "last.part/model.safetensors"), "half", 4);
     assert_int_equal(rename(path_of(out, "last"), path_of(out, "last.old.part")), 0);
     assert_int_equal(rename(path_of(out, "best"), path_of(out, "best.old.part")), 0);
-    train_ok(out, true, SETS(SMALL, "train.max_steps=6")); /* finished: only the folders are put right */
+    /* Behind step 6 nothing is left to do up to step 5: only the folders are put right. A new start would end at 5. */
+    train_ok(out, true, SETS(SMALL, "train.max_steps=5"));
     assert_int_equal(state_number(out, "step"), 6);
     assert_true(gm_path_is_dir(path_of(out, "best")));
     static const char *const left[] = { "last.part", "last.old.part", "best.part", "best.old.part" };
