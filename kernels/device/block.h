@@ -10,6 +10,40 @@ __device__ __forceinline__ float gm_load(const gm_bf16 *p) { return __bfloat162f
 __device__ __forceinline__ void gm_store(float *p, float v) { *p = v; }
 __device__ __forceinline__ void gm_store(gm_bf16 *p, float v) { *p = __float2bfloat16(v); }
 
+/* Four neighbours at once; p is aligned to four of them. */
+__device__ __forceinline__ void gm_load4(const float *p, float v[4])
+{
+    const float4 w = *reinterpret_cast<const float4 *>(p);
+    v[0] = w.x, v[1] = w.y, v[2] = w.z, v[3] = w.w;
+}
+__device__ __forceinline__ void gm_load4(const gm_bf16 *p, float v[4])
+{
+    const uint2 w = *reinterpret_cast<const uint2 *>(p);
+    v[0] = __uint_as_float(w.x << 16), v[1] = __uint_as_float(w.x & 0xFFFF0000u);
+    v[2] = __uint_as_float(w.y << 16), v[3] = __uint_as_float(w.y & 0xFFFF0000u);
+}
+/* Two values as bf16 in one word, a in the low half, as mma takes them. */
+__device__ __forceinline__ uint32_t gm_pair(float a, float b)
+{
+    return (uint32_t)__bfloat16_as_ushort(__float2bfloat16(a)) | (uint32_t)__bfloat16_as_ushort(__float2bfloat16(b)) << 16;
+}
+__device__ __forceinline__ void gm_store4(float *p, const float v[4])
+{
+    *reinterpret_cast<float4 *>(p) = make_float4(v[0], v[1], v[2], v[3]);
+}
+__device__ __forceinline__ void gm_store4(gm_bf16 *p, const float v[4])
+{
+    *reinterpret_cast<uint2 *>(p) = make_uint2(gm_pair(v[0], v[1]), gm_pair(v[2], v[3]));
+}
+/* v as memory of type T keeps it. */
+template <class T> __device__ __forceinline__ float gm_rounded(float v)
+{
+    T stored;
+    gm_store(&stored, v);
+    return gm_load(&stored);
+}
+static inline bool gm_is_aligned(const void *p, size_t bytes) { return (uintptr_t)p % bytes == 0; } /* NULL is */
+
 __device__ __forceinline__ float warp_sum(float v)
 {
 #pragma unroll
