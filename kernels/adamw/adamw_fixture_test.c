@@ -51,6 +51,7 @@ static void check_three_steps(gmt_backend *b, const cJSON *in, const cJSON *expe
     for (int t = 0; t < 3; t++) {
         gmt_buf grad = floats(b, grads + 2 * t, 2);
         b->step.number = t + 1;
+        gmt_push_step(b);
         gmt_ok(b, b->k->adamw.forward(&(gm_adamw){ .param = param.dev, .m = m.dev, .v = v.dev, .grad = grad.dev,
                                                    .grad_scale = grad_scale.dev, .n_rows = n_rows.dev, .capacity = 1,
                                                    .width = 2, .rate = GM_RATE_HEAD,

@@ -1,57 +1,65 @@
-#define _POSIX_C_SOURCE 200809L /* posix_memalign */
 #include "kernel_test.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Blocks of the running test, given back when it ends; cmocka's own leak check would want one free a buffer. */
-enum { GUARD = 64, MAX_BLOCKS = 4096 };
-static void *blocks[MAX_BLOCKS];
+enum { GUARD = 256, MAX_BLOCKS = 4096, MAX_TARGETS = 16 };
+typedef struct block { void *bytes; bool is_device; } block;
+static block blocks[MAX_BLOCKS];
 static int block_count;
 
-static void *keep(void *block)
+static void *keep(void *bytes, bool is_device)
 {
-    if (block == NULL || block_count == MAX_BLOCKS) {
+    if (bytes == NULL || block_count == MAX_BLOCKS) {
         fprintf(stderr, "kernel_test: out of memory or of block slots\n");
         exit(1);
     }
-    return blocks[block_count++] = block;
+    blocks[block_count++] = (block){ bytes, is_device };
+    return bytes;
 }
 
-static gmt_buf make(size_t count, size_t element_bytes)
+/* A device block between guard bytes, all 0xA5. */
+static unsigned char *guarded(gmt_backend *b, size_t bytes)
+{
+    unsigned char *made = keep(b->target->alloc(b->device, bytes + 2 * GUARD), true);
+    unsigned char *pattern = malloc(bytes + 2 * GUARD);
+    if (pattern == NULL) fail_msg("out of memory");
+    memset(pattern, 0xA5, bytes + 2 * GUARD);
+    gmt_ok(b, b->target->upload(b->device, made, pattern, bytes + 2 * GUARD));
+    free(pattern);
+    return made + GUARD;
+}
+
+static gmt_buf make(gmt_backend *b, size_t count, size_t element_bytes)
 {
     gmt_buf buf = { .count = count, .bytes = count * element_bytes };
-    buf.host = keep(calloc(1, buf.bytes + 1));
-    unsigned char *guarded = NULL;
-    if (posix_memalign((void **)&guarded, 64, buf.bytes + 2 * GUARD) != 0) guarded = NULL;
-    keep(guarded);
-    memset(guarded, 0xA5, buf.bytes + 2 * GUARD);
-    buf.dev = guarded + GUARD;
+    buf.host = keep(calloc(1, buf.bytes + 1), false);
+    buf.dev = guarded(b, buf.bytes);
     return buf;
 }
 
-void gmt_push(gmt_backend *b, gmt_buf *buf)
-{
-    (void)b;
-    memcpy(buf->dev, buf->host, buf->bytes);
-}
+void gmt_push(gmt_backend *b, gmt_buf *buf) { gmt_ok(b, b->target->upload(b->device, buf->dev, buf->host, buf->bytes)); }
 
 void *gmt_fetch(gmt_backend *b, gmt_buf *buf)
 {
-    (void)b;
-    const unsigned char *block = buf->dev;
-    for (size_t i = 0; i < GUARD; i++)
-        if (block[-1 - (ptrdiff_t)i] != 0xA5 || block[buf->bytes + i] != 0xA5)
-            fail_msg("a kernel wrote outside its buffer of %zu bytes", buf->bytes);
-    memcpy(buf->host, buf->dev, buf->bytes);
+    unsigned char *all = malloc(buf->bytes + 2 * GUARD);
+    if (all == NULL) fail_msg("out of memory");
+    gmt_ok(b, b->target->download(b->device, all, (unsigned char *)buf->dev - GUARD, buf->bytes + 2 * GUARD));
+    bool is_whole = true;
+    for (size_t i = 0; i < GUARD; i++) is_whole = is_whole && all[i] == 0xA5 && all[GUARD + buf->bytes + i] == 0xA5;
+    memcpy(buf->host, all + GUARD, buf->bytes);
+    free(all);
+    if (!is_whole) fail_msg("a kernel wrote outside its buffer of %zu bytes", buf->bytes);
     return buf->host;
 }
 
 gmt_buf gmt_bytes(gmt_backend *b, const void *values, size_t bytes, size_t count)
 {
-    gmt_buf buf = make(count, count ? bytes / count : 1);
+    gmt_buf buf = make(b, count, count ? bytes / count : 1);
     if (bytes) memcpy(buf.host, values, bytes);
     gmt_push(b, &buf);
     return buf;
@@ -62,14 +70,14 @@ gmt_buf gmt_i32(gmt_backend *b, const int32_t *values, size_t count) { return gm
 
 gmt_buf gmt_zeros(gmt_backend *b, size_t count)
 {
-    gmt_buf buf = make(count, sizeof(float));
+    gmt_buf buf = make(b, count, sizeof(float));
     gmt_push(b, &buf);
     return buf;
 }
 
 gmt_buf gmt_poison(gmt_backend *b, size_t count)
 {
-    gmt_buf buf = make(count, sizeof(float));
+    gmt_buf buf = make(b, count, sizeof(float));
     for (size_t i = 0; i < count; i++) buf.f32[i] = NAN;
     gmt_push(b, &buf);
     return buf;
@@ -77,7 +85,7 @@ gmt_buf gmt_poison(gmt_backend *b, size_t count)
 
 gmt_buf gmt_normal(gmt_backend *b, size_t count, float sigma)
 {
-    gmt_buf buf = make(count, sizeof(float));
+    gmt_buf buf = make(b, count, sizeof(float));
     const uint32_t stream = b->stream++;
     for (size_t i = 0; i < count; i += 4) {
         float four[4];
@@ -90,7 +98,7 @@ gmt_buf gmt_normal(gmt_backend *b, size_t count, float sigma)
 
 gmt_buf gmt_offsets(gmt_backend *b, const int32_t *length, int32_t n)
 {
-    gmt_buf buf = make((size_t)n + 1, sizeof(int32_t));
+    gmt_buf buf = make(b, (size_t)n + 1, sizeof(int32_t));
     buf.i32[0] = 0;
     for (int32_t i = 0; i < n; i++) buf.i32[i + 1] = buf.i32[i] + length[i];
     gmt_push(b, &buf);
@@ -101,19 +109,22 @@ gmt_buf gmt_tokens(gmt_backend *b, const int32_t *length, int32_t n)
 {
     size_t total = 0, at = 0;
     for (int32_t i = 0; i < n; i++) total += (size_t)length[i];
-    gmt_buf buf = make(total, sizeof(gm_token));
+    gmt_buf buf = make(b, total, sizeof(gm_token));
     for (int32_t i = 0; i < n; i++)
         for (int32_t j = 0; j < length[i]; j++) ((gm_token *)buf.host)[at++] = (gm_token){ i, j };
     gmt_push(b, &buf);
     return buf;
 }
 
+static uint32_t key_of(int32_t sequence) { return 2654435761u * (uint32_t)(sequence + 1); }
+static uint32_t draw_of(int32_t sequence) { return (uint32_t)(3 + sequence % 2); }
+
 gm_drop gmt_drop(gmt_backend *b, float p, uint32_t site, int32_t n)
 {
-    gmt_buf key = make((size_t)n, 4), draw = make((size_t)n, 4);
+    gmt_buf key = make(b, (size_t)n, 4), draw = make(b, (size_t)n, 4);
     for (int32_t i = 0; i < n; i++) {
-        key.u32[i] = 2654435761u * (uint32_t)(i + 1);
-        draw.u32[i] = (uint32_t)(3 + i % 2);
+        key.u32[i] = key_of(i);
+        draw.u32[i] = draw_of(i);
     }
     gmt_push(b, &key);
     gmt_push(b, &draw);
@@ -123,13 +134,13 @@ gm_drop gmt_drop(gmt_backend *b, float p, uint32_t site, int32_t n)
 double *gmt_doubles(gmt_backend *b, size_t count)
 {
     (void)b;
-    return keep(calloc(count + 1, sizeof(double)));
+    return keep(calloc(count + 1, sizeof(double)), false);
 }
 
 double gmt_scale(const gm_drop *d, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element)
 {
     if (d->p == 0.0f) return 1.0;
-    const gm_philox4 bits = gm_philox(seed, element / 4, d->draw[sequence], d->key[sequence],
+    const gm_philox4 bits = gm_philox(seed, element / 4, draw_of(sequence), key_of(sequence),
                                       gm_purpose(d->site, d->layer, position));
     return gm_uniform(bits.word[element % 4]) >= d->p ? 1.0 / (1.0 - (double)d->p) : 0.0;
 }
@@ -148,8 +159,18 @@ void gmt_close(const float *got, const double *want, size_t count, double tol, c
     }
 }
 
-static const char *current_isa;
-static int threads_now;
+static const gmt_target *target_now;
+
+void gmt_push_step(gmt_backend *b) { gmt_ok(b, b->target->upload(b->device, (void *)(uintptr_t)b->device->step, &b->step, sizeof b->step)); }
+
+void gmt_device_create(gmt_backend *b, int threads, gm_device *dev)
+{
+    gmt_ok(b, b->target->device_create(b->target, threads, dev, b->device->err));
+    dev->step = b->device->step;
+    dev->err = b->device->err;
+}
+
+void gmt_device_destroy(gmt_backend *b, gm_device *dev) { b->target->device_destroy(dev); }
 
 static int set_up(void **state)
 {
@@ -157,16 +178,17 @@ static int set_up(void **state)
     static gm_device device;
     static gm_err err;
     memset(&b, 0, sizeof b);
-    if (gm_backend_open("cpu", current_isa, &b.backend, &err) != GM_OK ||
-        gm_device_create(&b.backend, threads_now, &device, &err) != GM_OK) {
+    b.target = target_now;
+    b.k = &b.kernels;
+    b.device = &device;
+    if (target_now->open(target_now, &b.kernels, &device, &err) != GM_OK) {
         fprintf(stderr, "kernel_test: %s\n", err.text);
         return -1;
     }
-    b.k = &b.backend.kernels;
-    b.device = &device;
-    b.step = (gm_step){ .seed = 0x0123456789ABCDEFull, .number = 3, .rate = { 1e-3f, 2e-3f, 3e-3f }, .inv_words = 0.25f, .inv_sentences = 0.5f };
-    device.step = &b.step;
     device.err = &err;
+    b.step = (gm_step){ .seed = 0x0123456789ABCDEFull, .number = 3, .rate = { 1e-3f, 2e-3f, 3e-3f }, .inv_words = 0.25f, .inv_sentences = 0.5f };
+    device.step = keep(target_now->alloc(&device, sizeof b.step), true);
+    gmt_push_step(&b);
     *state = &b;
     return 0;
 }
@@ -174,8 +196,14 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     gmt_backend *b = *state;
-    gm_device_destroy(b->device);
-    while (block_count > 0) free(blocks[--block_count]);
+    while (block_count > 0) {
+        const block last = blocks[--block_count];
+        if (last.is_device)
+            b->target->release(b->device, last.bytes);
+        else
+            free(last.bytes);
+    }
+    b->target->device_destroy(b->device);
     return 0;
 }
 
@@ -184,18 +212,21 @@ static void run_one(void **state) { running->run(*state); }
 
 int gmt_run_all(const char *operation, const gmt_test *tests, int count)
 {
-    const char *isas[4];
-    const int isa_count = gm_backend_isas(isas);
+    static gmt_target targets[MAX_TARGETS];
+    const int target_count = gmt_targets(targets, MAX_TARGETS);
     int failed = 0;
-    for (int i = 0; i < isa_count; i++)
-        for (threads_now = 1; threads_now <= 2; threads_now++)
-            for (int t = 0; t < count; t++) {
-                char name[256];
-                snprintf(name, sizeof name, "%s/%s cpu %s, %d threads", operation, tests[t].name, isas[i], threads_now);
-                current_isa = isas[i];
-                running = &tests[t];
-                const struct CMUnitTest one[] = { { name, run_one, set_up, tear_down, NULL } };
-                failed += _cmocka_run_group_tests(operation, one, 1, NULL, NULL);
-            }
+    if (target_count == 0) {
+        fprintf(stderr, "%s: no backend here: skipped\n", operation);
+        return 77;
+    }
+    for (int i = 0; i < target_count; i++)
+        for (int t = 0; t < count; t++) {
+            char name[256];
+            snprintf(name, sizeof name, "%s/%s %s", operation, tests[t].name, targets[i].name);
+            target_now = &targets[i];
+            running = &tests[t];
+            const struct CMUnitTest one[] = { { name, run_one, set_up, tear_down, NULL } };
+            failed += _cmocka_run_group_tests(operation, one, 1, NULL, NULL);
+        }
     return failed ? 1 : 0;
 }

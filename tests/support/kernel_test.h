@@ -10,15 +10,42 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "backend/backend.h"
+#include "kernels.h"
+
+/* Something that kernels run on: a backend with its memory (kernel_targets_*.c). */
+typedef struct gmt_target gmt_target;
+struct gmt_target {
+    char name[64];            /* "cpu v4, 2 threads", "cuda fp32" */
+    const char *isa;          /* of the cpu */
+    int threads;
+    int precision;            /* of a module: gm_precision */
+    gm_status (*open)(const gmt_target *t, gm_kernels *k, gm_device *dev, gm_err *err);
+    gm_status (*device_create)(const gmt_target *t, int threads, gm_device *dev, gm_err *err);
+    void (*device_destroy)(gm_device *dev);
+    void *(*alloc)(gm_device *dev, size_t bytes); /* NULL when there is none */
+    void (*release)(gm_device *dev, void *block);
+    gm_status (*upload)(gm_device *dev, void *to, const void *from, size_t bytes);
+    gm_status (*download)(gm_device *dev, void *to, const void *from, size_t bytes); /* has arrived when it returns */
+};
+/* The targets that this program was linked with and this machine has; at most `room`. */
+int gmt_targets(gmt_target *to, int room);
+int gmt_cpu_targets(gmt_target *to, int room);
+int gmt_module_targets(gmt_target *to, int room); /* of the module that the environment variable GM_TEST_MODULE names */
 
 typedef struct gmt_backend {
-    gm_backend backend;
-    const gm_kernels *k;      /* = &backend.kernels */
+    const gmt_target *target;
+    gm_kernels kernels;
+    const gm_kernels *k;      /* = &kernels */
     gm_device *device;
-    gm_step step;             /* device->step points here */
+    gm_step step;             /* host copy of what device->step points at */
     uint32_t stream;          /* counter of gmt_normal: each buffer gets other numbers */
 } gmt_backend;
+
+/* Another device of the same target, whose operations use so many threads, for the same step. */
+void gmt_device_create(gmt_backend *b, int threads, gm_device *dev);
+void gmt_device_destroy(gmt_backend *b, gm_device *dev);
+/* Sends b->step to the device after the test has changed it. */
+void gmt_push_step(gmt_backend *b);
 
 /* A buffer in the backend's memory with its host copy. Freed when the test ends. */
 typedef struct gmt_buf {
@@ -37,7 +64,7 @@ gmt_buf gmt_bytes(gmt_backend *b, const void *values, size_t bytes, size_t count
 gmt_buf gmt_offsets(gmt_backend *b, const int32_t *length, int32_t n);
 /* gm_token of every element of packed sequences with these lengths. */
 gmt_buf gmt_tokens(gmt_backend *b, const int32_t *length, int32_t n);
-/* A drop with keys and draws for n sequences (p 0: none). */
+/* A drop with keys and draws for n sequences (p 0: none), in device memory. */
 gm_drop gmt_drop(gmt_backend *b, float p, uint32_t site, int32_t n);
 /* Copies the device's block to .host, checks the guards, returns .host. */
 void *gmt_fetch(gmt_backend *b, gmt_buf *buf);
@@ -45,8 +72,8 @@ void gmt_push(gmt_backend *b, gmt_buf *buf); /* .host to the device */
 
 double *gmt_doubles(gmt_backend *b, size_t count); /* zeroed host memory for references; freed when the test ends */
 
-/* The plain mask of a drop, one element at a time through gm_philox: the reference of every dropout. Host pointers. */
-double gmt_scale(const gm_drop *host_drop, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element);
+/* The plain mask of a drop that gmt_drop made, one element at a time through gm_philox: the reference of every dropout. */
+double gmt_scale(const gm_drop *drop, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element);
 
 /* Every |got - want| <= tol * max(1, |want|) elementwise against scale: tol * (rms(want) + |want|). NaN fails; names the first bad index. */
 void gmt_close(const float *got, const double *want, size_t count, double tol, const char *what);
