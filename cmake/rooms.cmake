@@ -15,6 +15,7 @@ endfunction()
 function(gm_room name)
   cmake_parse_arguments(room "" "" "NEEDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c ${CMAKE_SOURCE_DIR}/src/${name}/*/*.c)
+  list(FILTER sources EXCLUDE REGEX "/src/backend/cuda/") # a module of its own: cuda.cmake
   if(NOT sources)
     add_library(gm_${name} INTERFACE)
     return()

@@ -16,6 +16,7 @@ struct gm_adamw {
     int32_t capacity, width;  /* a dense group is one table of `capacity` rows of any width */
     gm_rate rate;
     float decay, beta1, beta2, eps;
+    void *copy;               /* the bf16 row writes the new parameters here as bf16 as well, laid out as param; NULL: no copy. fp32 ignores it */
 };
 
 #endif

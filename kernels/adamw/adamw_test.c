@@ -45,7 +45,7 @@ static void step(gmt_backend *b, table *t, gm_rate rate, float decay)
     gmt_push_step(b);
     gmt_ok(b, b->k->adamw.forward(&(gm_adamw){ t->param.dev, t->m.dev, t->v.dev, t->grad.dev, t->grad_scale.dev, t->row.dev,
                                                t->n_rows.dev, t->row.dev != NULL ? (int32_t)t->row.count : t->rows, t->width,
-                                               rate, decay, 0.9f, 0.999f, 1e-8f },
+                                               rate, decay, 0.9f, 0.999f, 1e-8f, NULL },
                                   b->device));
 }
 

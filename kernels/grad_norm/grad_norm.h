@@ -10,7 +10,8 @@
 enum { GM_NORM_CHUNK = 16384, GM_NORM_MAX_BLOCKS = 4, GM_NORM_MAX_SHARDS = 4096 };
 
 struct gm_grad_norm {
-    float *const *shard[GM_NORM_MAX_BLOCKS]; /* block b: [shards] arrays of size[b] floats; the sum goes to shard[b][0] */
+    /* block b: a list in host memory of [shards] arrays of size[b] floats on the device; the sum goes to shard[b][0] */
+    float *const *shard[GM_NORM_MAX_BLOCKS];
     int64_t size[GM_NORM_MAX_BLOCKS];
     int32_t blocks, shards;
     double *partial;          /* scratch: one double a chunk of all blocks (sum over blocks of ceil(size / GM_NORM_CHUNK)) */

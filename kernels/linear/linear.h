@@ -10,7 +10,7 @@ typedef enum gm_activation { GM_LINEAR_PLAIN, GM_LINEAR_GELU } gm_activation;
 
 struct gm_linear {
     const void *x;            /* [rows, in] */
-    const float *w;           /* [out, in] */
+    const void *w;            /* [out, in] of the activations' type: the float master, or its bf16 copy */
     const float *b;           /* [out] or NULL */
     void *pre;                /* [rows, out] x w^T + b, kept for backward; only with GELU, may be NULL in prediction */
     void *y;                  /* [rows, out]; not x */
@@ -22,7 +22,7 @@ struct gm_linear {
  * With GELU dy is overwritten with the gradient at `pre`. dx may be NULL. Each add_ flag adds instead of overwriting. */
 struct gm_linear_grad {
     const void *x;
-    const float *w;
+    const void *w;            /* as in forward */
     const void *pre;          /* with GELU */
     void *dy;                 /* [rows, out] */
     void *dx;                 /* [rows, in] or NULL */

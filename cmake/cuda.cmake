@@ -1,0 +1,26 @@
+# The cuda module: host code in src/backend/cuda, kernels/<op>/<op>_cuda.cu. A shared object of its own, so that the program
+# starts where CUDA is missing; of its names only gm_module_open can be seen.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90)
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+
+function(gm_cuda_module)
+  file(GLOB host CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.c)
+  file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*/*_cuda.cu)
+  # Statuses and memory once more: a module shares no symbols with the program, and the room's library is not position independent.
+  add_library(gm_module_cuda MODULE ${host} ${kernels} ${CMAKE_SOURCE_DIR}/src/base/status.c ${CMAKE_SOURCE_DIR}/src/base/memory.c)
+  set_target_properties(gm_module_cuda PROPERTIES PREFIX "" OUTPUT_NAME gmner-cuda C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
+                        CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Shared)
+  # The folder's options are gcc's; nvcc takes none of them.
+  get_target_property(options gm_module_cuda COMPILE_OPTIONS)
+  set(for_nvcc -Xcompiler=-Wall)
+  if(GM_WERROR)
+    list(APPEND for_nvcc -Werror=all-warnings)
+  endif()
+  set_property(TARGET gm_module_cuda PROPERTY COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:C>:${options}>;$<$<COMPILE_LANGUAGE:CUDA>:${for_nvcc}>")
+  target_link_libraries(gm_module_cuda PRIVATE CUDA::cudart CUDA::cublasLt)
+  target_link_options(gm_module_cuda PRIVATE -Wl,-z,defs)
+  install(TARGETS gm_module_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/gmner)
+endfunction()

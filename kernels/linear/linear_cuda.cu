@@ -1,0 +1,108 @@
+/* linear on the GPU: products by cuBLASLt, which adds the bias and sums the bias gradient where it can; what it cannot
+ * (a float bias to bf16 results, odd shapes) is done with GELU in one pass. GELU is ours: the library's is the tanh form. */
+#include "device/column_sum.h"
+#include "device/columns.h"
+#include "linear/linear.h"
+
+extern "C" {
+#include "backend/cuda/gemm_cuda.h"
+}
+
+/* 128 threads of four columns cover the usual 384 or 512 columns at once; GELU's 1,536 take three rounds. */
+enum { THREADS = 128 };
+
+static inline gm_precision precision_of(const float *) { return GM_FP32; }
+static inline gm_precision precision_of(const gm_bf16 *) { return GM_BF16; }
+
+/* x Phi(x) (Hendrycks and Gimpel 2016). */
+static __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
+
+/* Phi(x) + x phi(x). */
+static __device__ __forceinline__ float gelu_slope(float x)
+{
+    return fmaf(x * 0.39894228f, expf(-0.5f * x * x), 0.5f * (1.0f + erff(x * 0.70710678f)));
+}
+
+/* A block a row. pre holds the product on entry, with the bias on return (NULL: it is there already); y = act(pre). pre
+ * and y may be the same memory. */
+template <class T>
+static __global__ void __launch_bounds__(THREADS) linear_finish(const float *bias, T *pre, T *y, bool has_gelu, int columns, bool is_wide)
+{
+    const size_t row = (size_t)blockIdx.x * (size_t)columns;
+    for (int c = 4 * (int)threadIdx.x; c < columns; c += 4 * THREADS) {
+        float v[4];
+        load_columns(pre + row + c, columns - c, is_wide, v);
+        if (bias != NULL) {
+            float b[4];
+            load_columns(bias + c, columns - c, is_wide, b);
+#pragma unroll
+            for (int j = 0; j < 4; j++) v[j] = gm_rounded<T>(v[j] + b[j]); /* y follows from pre as backward will read it */
+            store_columns(pre + row + c, columns - c, is_wide, v);
+        }
+        if (!has_gelu) continue;
+#pragma unroll
+        for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
+        store_columns(y + row + c, columns - c, is_wide, v);
+    }
+}
+
+/* dy becomes the gradient at pre, [count] values. */
+template <class T> static __global__ void __launch_bounds__(THREADS) linear_gelu_backward(const T *pre, T *dy, int64_t count, bool is_wide)
+{
+    const int64_t at = 4 * ((int64_t)blockIdx.x * THREADS + (int64_t)threadIdx.x);
+    if (at >= count) return;
+    const int left = (int)min(count - at, (int64_t)4);
+    float x[4], d[4];
+    load_columns(pre + at, left, is_wide, x);
+    load_columns(dy + at, left, is_wide, d);
+#pragma unroll
+    for (int j = 0; j < 4; j++) d[j] *= gelu_slope(x[j]);
+    store_columns(dy + at, left, is_wide, d);
+}
+
+template <class T> static gm_status linear_forward(const gm_linear *a, gm_device *dev)
+{
+    const bool has_gelu = a->act == GM_LINEAR_GELU;
+    T *y = (T *)a->y, *pre = has_gelu && a->pre != NULL ? (T *)a->pre : y;
+    const gm_precision type = precision_of(y);
+    if (a->rows == 0 || a->out == 0) return GM_OK;
+    gm_cuda_gemm g = { a->x, a->w, pre, NULL, NULL, type, type, a->rows, a->out, a->in, false, true, false };
+    if (type == GM_FP32) g.bias = a->b;
+    bool is_fused;
+    GM_TRY(gm_cuda_gemm_run(&g, dev, &is_fused));
+    const float *bias = is_fused ? NULL : a->b;
+    if (bias == NULL && !has_gelu) return GM_OK;
+    const bool is_wide = has_wide_rows(pre, a->out) && has_wide_rows(y, a->out) && has_wide_rows(bias, a->out);
+    return GM_LAUNCH(dev, linear_finish<T>, a->rows, THREADS, 0, bias, pre, y, has_gelu, a->out, is_wide);
+}
+
+template <class T> static gm_status gelu_backward(const gm_linear_grad *a, const gm_device *dev)
+{
+    const int64_t count = (int64_t)a->rows * a->out;
+    const T *pre = (const T *)a->pre;
+    T *dy = (T *)a->dy;
+    if (count == 0) return GM_OK;
+    const bool is_wide = count % 4 == 0 && gm_is_aligned(pre, 4 * sizeof(T)) && gm_is_aligned(dy, 4 * sizeof(T));
+    return GM_LAUNCH(dev, linear_gelu_backward<T>, gm_blocks(count, 4 * THREADS), THREADS, 0, pre, dy, count, is_wide);
+}
+
+template <class T> static gm_status linear_backward(const gm_linear_grad *a, gm_device *dev)
+{
+    const T *dy = (const T *)a->dy;
+    const gm_precision type = precision_of(dy);
+    bool has_db = a->db == NULL;
+    if (a->act == GM_LINEAR_GELU) GM_TRY(gelu_backward<T>(a, dev));
+    if (a->dw != NULL) { /* dw = dy^T x; the sum over rows of dy comes with it, but cannot be added to what is there */
+        float *db = a->add_db ? NULL : a->db;
+        const gm_cuda_gemm g = { dy, a->x, a->dw, NULL, db, type, GM_FP32, a->out, a->in, a->rows, true, false, a->add_dw };
+        bool is_fused;
+        GM_TRY(gm_cuda_gemm_run(&g, dev, &is_fused));
+        has_db = has_db || (db != NULL && is_fused);
+    }
+    if (!has_db) GM_TRY(column_sum(dy, a->rows, NULL, a->out, a->db, a->add_db, dev));
+    if (a->dx == NULL) return GM_OK;
+    const gm_cuda_gemm g = { dy, a->w, a->dx, NULL, NULL, type, type, a->rows, a->in, a->out, false, false, a->add_dx };
+    return gm_cuda_gemm_run(&g, dev, NULL);
+}
+
+GM_KERNELS_CUDA(linear)
