@@ -101,7 +101,7 @@ static void decode(gmt_backend *b, chains *c)
 {
     gmt_ok(b, b->k->crf_decode.forward(&(gm_crf_decode){ c->emit.dev, c->trans.dev, c->start.dev, c->end.dev, c->allowed.dev,
                                                          c->cu.dev, c->path.dev, c->score.dev, c->log_z.dev, c->marginal.dev,
-                                                         c->sequences, c->tags },
+                                                         c->sequences, c->tags, c->words },
                                        b->device));
     gmt_fetch(b, &c->path);
     gmt_fetch(b, &c->score);

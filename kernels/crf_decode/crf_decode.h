@@ -14,6 +14,7 @@ struct gm_crf_decode {
     float *log_z;             /* [sequences] over all paths, unconstrained */
     float *marginal;          /* [words, tags] or NULL; unconstrained */
     int32_t sequences, tags;
+    int32_t words;            /* capacity: sizes the back pointers of a GPU */
 };
 
 #endif

@@ -71,7 +71,7 @@ static answer run(gmt_backend *b, const problem *p, bool with_marginal)
                  gmt_poison(b, p->x[EMIT].count) };
     gmt_ok(b, b->k->crf_decode.forward(&(gm_crf_decode){ p->x[EMIT].dev, p->x[TRANS].dev, p->x[START].dev, p->x[END].dev,
                                                          p->allowed.dev, p->cu.dev, r.path.dev, r.score.dev, r.log_z.dev,
-                                                         with_marginal ? r.marginal.dev : NULL, p->sequences, p->tags },
+                                                         with_marginal ? r.marginal.dev : NULL, p->sequences, p->tags, p->words },
                                        b->device));
     gmt_fetch(b, &r.path);
     gmt_fetch(b, &r.score);
@@ -207,7 +207,7 @@ static void too_long_a_sentence_is_refused(gmt_backend *b)
 {
     static const int32_t long_one[] = { 0, 1009 };
     gmt_buf cu = gmt_i32(b, long_one, 2);
-    const gm_status status = b->k->crf_decode.forward(&(gm_crf_decode){ .cu_words = cu.dev, .sequences = 1, .tags = 260 }, b->device);
+    const gm_status status = b->k->crf_decode.forward(&(gm_crf_decode){ .cu_words = cu.dev, .sequences = 1, .tags = 260, .words = 1009 }, b->device);
     assert_int_equal(status, GM_ERR_SHAPE);
     assert_non_null(strstr(b->device->err->text, "sentence 0 has 1009 words; with 260 tags at most 1008"));
 }

@@ -141,7 +141,8 @@ gm_status gm_crf_head_paths(const gm_crf_head *h, gm_tape *t, const gm_batch *b,
     GM_TRY(gm_tape_low(t, (size_t)b->words.sequences * sizeof(float), &log_z));
     return t->k->crf_decode.forward(&(gm_crf_decode){ .emit = emit->data, .trans = h->crf.trans->value, .start = h->crf.start->value, .end = h->crf.end->value,
                                                       .allowed = h->allowed, .cu_words = b->words.cu, .path = *path, .score = score, .log_z = log_z,
-                                                      .marginal = *marginal, .sequences = b->words.sequences, .tags = h->tags }, t->dev);
+                                                      .marginal = *marginal, .sequences = b->words.sequences, .tags = h->tags,
+                                                      .words = b->words.capacity }, t->dev);
 }
 
 int32_t gm_crf_spans(const gm_crf_head *h, const int32_t *path, const float *marginal, int32_t n, gm_span *scratch, gm_found *found)
