@@ -1,15 +1,15 @@
-/* What crf and crf_decode share on the GPU: the recursions of crf_chain_cpu.h, one block a sentence and one thread a tag.
- * Rows keep the size that emissions give them; each step takes away the largest number of the row before, so that scores
- * of +-1e4 lose no more than their own rounding. Marginals need no beta: the marginal of a word is spread over its
- * predecessors by the same softmax as in the forward direction. */
+/* What crf and crf_decode share on the GPU: the recursions of crf_chain_cpu.h, one block a sentence and one thread a
+ * tag. Rows keep the size that emissions give them; each step takes away the largest number of the row before, so that
+ * scores of +-1e4 lose no more than their own rounding. Marginals need no beta: the marginal of a word is spread over
+ * its predecessors by the same softmax as in the forward direction. */
 #ifndef GM_KERNELS_CRF_CHAIN_CUDA_H
 #define GM_KERNELS_CRF_CHAIN_CUDA_H
 
 #include "device/block.h" /* first: it gives the C headers C linkage */
 #include "crf/crf.h"
 
-/* Bytes of dynamic shared memory for [tags, tags] tables: with the static rows below they make up 48 KiB, what every GPU
- * gives without asking. It holds the transitions of 103 tags (51 types in BIO); larger tables stay in L1 and L2. */
+/* Bytes of dynamic shared memory for [tags, tags] tables: with the static rows below they make up 48 KiB, what every
+ * GPU gives without asking. It holds the transitions of 103 tags (51 types in BIO); larger tables stay in L1 and L2. */
 enum { CRF_SHARED_BYTES = 43000 };
 
 typedef struct crf_scores {
@@ -69,8 +69,8 @@ __device__ __forceinline__ crf_sum crf_last(const float *row, const float *end, 
 
 /* Log Z of words begin .. end - 1, at least one; right in thread 0. alpha [words, tags] gets the rows, or is NULL. All
  * threads of the block call it; row is shared. */
-static __device__ double crf_filter(const crf_scores &c, const float *trans, int begin, int end, float (*row)[GM_CRF_MAX_TAGS],
-                                    float *alpha)
+static __device__ double crf_filter(const crf_scores &c, const float *trans, int begin, int end,
+                                    float (*row)[GM_CRF_MAX_TAGS], float *alpha)
 {
     const int j = (int)threadIdx.x, tags = c.tags;
     const bool is_tag = j < tags;
@@ -78,7 +78,8 @@ static __device__ double crf_filter(const crf_scores &c, const float *trans, int
     double log_z = 0.0;
     for (int t = begin; t < end; t++) {
         const size_t at = (size_t)t * tags + j;
-        const float next = is_tag && t + 1 < end ? c.emit[at + tags] : 0.0f; /* under way while this word is worked on */
+        /* under way while this word is worked on */
+        const float next = is_tag && t + 1 < end ? c.emit[at + tags] : 0.0f;
         if (is_tag) {
             float value = emit;
             if (t == begin) {
@@ -103,10 +104,10 @@ typedef struct crf_rows {
     float row[2][GM_CRF_MAX_TAGS], shift[GM_CRF_MAX_TAGS], weight[GM_CRF_MAX_TAGS], marginal[GM_CRF_MAX_TAGS];
 } crf_rows;
 
-/* Writes out = scale x (marginal - gold) of words begin .. end - 1, last word first; tag NULL: no gold. out may be alpha.
- * pair [tags, tags], unless NULL, gets the pair marginals added, gold taken away, without the scale; row i of it belongs to warp
- * i modulo warps. Returns the last word's marginal of the thread's tag; r.marginal holds the first word's.
- * All threads of the block call it. */
+/* Writes out = scale x (marginal - gold) of words begin .. end - 1, last word first; tag NULL: no gold. out may be
+ * alpha. pair [tags, tags], unless NULL, gets the pair marginals added, gold taken away, without the scale; row i of it
+ * belongs to warp i modulo warps. Returns the last word's marginal of the thread's tag; r.marginal holds the first
+ * word's. All threads of the block call it. */
 static __device__ float crf_smooth(const crf_scores &c, const float *trans, int begin, int end, const float *alpha,
                                    const int32_t *tag, float scale, float *out, float *pair, crf_rows &r)
 {

@@ -1,5 +1,5 @@
-/* crf on the GPU: one block a sentence, one thread a tag. Gradients of the transitions gather in a table of each block and
- * are added block by block: the same bits on every run. */
+/* crf on the GPU: one block a sentence, one thread a tag. Gradients of the transitions gather in a table of each block
+ * and are added block by block: the same bits on every run. */
 #include "crf/crf_chain_cuda.h"
 #include "device/loss.h"
 
@@ -20,8 +20,8 @@ static __device__ double gold_score(const crf_scores &c, const int32_t *tag, int
     return score;
 }
 
-static __global__ void filter_kernel(crf_scores c, const int32_t *tag, const int32_t *cu_words, float *alpha, float *log_z,
-                                     double *share, bool has_room)
+static __global__ void filter_kernel(crf_scores c, const int32_t *tag, const int32_t *cu_words, float *alpha,
+                                     float *log_z, double *share, bool has_room)
 {
     GM_DYN_SMEM(float, room);
     __shared__ float row[2][GM_CRF_MAX_TAGS];
@@ -55,25 +55,30 @@ template <class T> static gm_status crf_forward(const gm_crf *a, gm_device *dev)
     if (a->sequences == 0) return GM_OK;
     GM_TRY(gm_scratch(dev, (size_t)a->sequences * sizeof(double), "crf", &share));
     GM_TRY(GM_LAUNCH(dev, filter_kernel, a->sequences, crf_threads(a->tags), (size_t)smem,
-                     scores_of(a->emit, a->trans, a->start, a->end, a->tags), a->tag, a->cu_words, a->alpha, a->log_z, (double *)share,
-                     smem > 0));
+                     scores_of(a->emit, a->trans, a->start, a->end, a->tags), a->tag, a->cu_words, a->alpha, a->log_z,
+                     (double *)share, smem > 0));
     return add_loss((const double *)share, a->sequences, a->scale, a->loss, dev);
 }
 
 /* What one block's sentences give: pair [tags, tags], start [tags], end [tags]. */
-static inline size_t table_count(int tags) { return (size_t)tags * (size_t)tags + 2 * (size_t)tags; }
+static __host__ __device__ __forceinline__ size_t table_count(int tags)
+{
+    return (size_t)tags * (size_t)tags + 2 * (size_t)tags;
+}
 
 /* tables: how many [tags, tags] tables fit shared memory, the transitions first. */
-static __global__ void smooth_kernel(crf_scores c, const float *alpha, const float *scale, const int32_t *tag, const int32_t *cu_words,
-                                     int sequences, float *demit, float *table, int tables)
+static __global__ void smooth_kernel(crf_scores c, const float *alpha, const float *scale, const int32_t *tag,
+                                     const int32_t *cu_words, int sequences, float *demit, float *table, int tables)
 {
     GM_DYN_SMEM(float, room);
     __shared__ crf_rows rows;
     const int j = (int)threadIdx.x, tags = c.tags, lane = j % 32, warps = (int)blockDim.x / 32;
-    float *mine = table + (size_t)blockIdx.x * ((size_t)tags * tags + 2 * tags), *pair = tables > 1 ? room + tags * tags : mine;
+    float *mine = table + (size_t)blockIdx.x * table_count(tags);
+    float *pair = tables > 1 ? room + tags * tags : mine;
     const float *trans = crf_keep(c.trans, tags, room, tables > 0);
     float starts = 0.0f, ends = 0.0f;
-    for (int i = j / 32; i < tags; i += warps) /* whoever adds to a number also sets it to zero and writes it: no barrier */
+    /* whoever adds to a number also sets it to zero and writes it: no barrier */
+    for (int i = j / 32; i < tags; i += warps)
         for (int k = lane; k < tags; k += 32) pair[i * tags + k] = 0.0f;
     for (int s = (int)blockIdx.x; s < sequences; s += (int)gridDim.x) {
         const int begin = cu_words[s], end = cu_words[s + 1];
@@ -99,7 +104,8 @@ struct sum_to {
 /* Adds up the tables in order. */
 static __global__ void sum_kernel(const float *table, int tables, int tags, const float *scale, sum_to to)
 {
-    const int64_t pairs = (int64_t)tags * tags, count = pairs + 2 * tags, e = (int64_t)blockIdx.x * SUM_THREADS + threadIdx.x;
+    const int64_t pairs = (int64_t)tags * tags, count = (int64_t)table_count(tags);
+    const int64_t e = (int64_t)blockIdx.x * SUM_THREADS + threadIdx.x;
     if (e >= count) return;
     float sum = 0.0f;
     for (int b = 0; b < tables; b++) sum += table[b * count + e];
@@ -119,10 +125,10 @@ template <class T> static gm_status crf_backward(const gm_crf_grad *a, gm_device
     void *table;
     GM_TRY(gm_scratch(dev, (size_t)blocks * bytes, "crf", &table));
     GM_TRY(GM_LAUNCH(dev, smooth_kernel, blocks, crf_threads(a->tags), (size_t)crf_shared_bytes(a->tags, tables),
-                     scores_of(a->emit, a->trans, a->start, a->end, a->tags), a->alpha, a->scale, a->tag, a->cu_words, a->sequences,
-                     a->demit, (float *)table, tables));
-    return GM_LAUNCH(dev, sum_kernel, gm_blocks((int64_t)table_count(a->tags), SUM_THREADS), SUM_THREADS, 0, (const float *)table, blocks,
-                     a->tags, a->scale, to);
+                     scores_of(a->emit, a->trans, a->start, a->end, a->tags), a->alpha, a->scale, a->tag, a->cu_words,
+                     a->sequences, a->demit, (float *)table, tables));
+    return GM_LAUNCH(dev, sum_kernel, gm_blocks((int64_t)table_count(a->tags), SUM_THREADS), SUM_THREADS, 0,
+                     (const float *)table, blocks, a->tags, a->scale, to);
 }
 
 GM_KERNELS_CUDA(crf)

@@ -1,5 +1,6 @@
-/* crf_decode on the GPU: two blocks a sentence that run side by side, one for the best path, one for log Z and marginals; one
- * thread a tag. Scores of paths are double, added in the order of the CPU, so that the same ties are ties. */
+/* crf_decode on the GPU: two blocks a sentence that run side by side, one for the best path, one for log Z and
+ * marginals; one thread a tag. Scores of paths are double, added in the order of the CPU, so that the same ties are
+ * ties. */
 #include "crf/crf_chain_cuda.h"
 #include "crf_decode/crf_decode.h"
 
@@ -11,7 +12,7 @@ static __device__ __forceinline__ double penalty(const uint8_t *allowed, int tag
     return allowed == NULL || allowed[from * (tags + 1) + to] ? 0.0 : FORBIDDEN;
 }
 
-/* The best path of words begin .. end - 1, at least one. back [words of the sentence, tags]: the best tag before each. */
+/* The best path of words begin .. end - 1, at least one. back [its words, tags]: the best tag before each. */
 static __device__ void best_path(const crf_scores &c, const float *trans, const uint8_t *allowed, int begin, int end,
                                  double (*row)[GM_CRF_MAX_TAGS], uint16_t *back, int32_t *path, float *score)
 {
@@ -52,7 +53,7 @@ static __device__ void best_path(const crf_scores &c, const float *trans, const 
 
 /* What the two blocks of a sentence write. */
 struct answer {
-    uint16_t *back;           /* [words, tags] */
+    uint16_t *back; /* [words, tags] */
     int32_t *path;
     float *score, *log_z, *marginal;
 };
@@ -62,7 +63,8 @@ union shared_rows {
     double path[2][GM_CRF_MAX_TAGS];
 };
 
-static __global__ void decode_kernel(crf_scores c, const uint8_t *allowed, const int32_t *cu_words, answer a, bool has_room)
+static __global__ void decode_kernel(crf_scores c, const uint8_t *allowed, const int32_t *cu_words, answer a,
+                                     bool has_room)
 {
     GM_DYN_SMEM(float, room);
     __shared__ shared_rows rows;
@@ -92,8 +94,8 @@ template <class T> static gm_status crf_decode_forward(const gm_crf_decode *a, g
     if (a->sequences == 0) return GM_OK;
     GM_TRY(gm_scratch(dev, (size_t)a->words * (size_t)a->tags * sizeof(uint16_t), "crf_decode", &back));
     const answer to = { (uint16_t *)back, a->path, a->score, a->log_z, a->marginal };
-    return GM_LAUNCH(dev, decode_kernel, dim3((unsigned)a->sequences, 2), crf_threads(a->tags), (size_t)smem, c, a->allowed, a->cu_words, to,
-                     smem > 0);
+    return GM_LAUNCH(dev, decode_kernel, dim3((unsigned)a->sequences, 2), crf_threads(a->tags), (size_t)smem, c,
+                     a->allowed, a->cu_words, to, smem > 0);
 }
 
 GM_KERNELS_CUDA_FORWARD(crf_decode)

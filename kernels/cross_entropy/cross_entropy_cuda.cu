@@ -1,5 +1,5 @@
-/* cross_entropy on the GPU: a warp a row, the loss in two stages. A lane reads and writes the same columns in every pass,
- * so dlogits may be logits without a barrier. */
+/* cross_entropy on the GPU: a warp a row, the loss in two stages. A lane reads and writes the same columns in every
+ * pass, so dlogits may be logits without a barrier. */
 #include "device/loss.h"
 #include "cross_entropy/cross_entropy.h"
 
@@ -7,7 +7,8 @@
 enum { WARPS = 4, MOST = 2048 };
 
 /* Loss of one row without the scale, in lane 0; 0 elsewhere. */
-static __device__ __forceinline__ double one_row(const float *logits, int classes, int label, float scale, float *dlogits)
+static __device__ __forceinline__ double one_row(const float *logits, int classes, int label, float scale,
+                                                 float *dlogits)
 {
     const int lane = (int)threadIdx.x % 32;
     float top = -INFINITY, sum = 0.0f, gold = 0.0f;
@@ -26,8 +27,9 @@ static __device__ __forceinline__ double one_row(const float *logits, int classe
     return lane == 0 ? (double)top - (double)gold + (double)logf(sum) : 0.0;
 }
 
-static __global__ void __launch_bounds__(WARPS * 32) rows_kernel(const float *logits, const uint8_t *label, const float *scale,
-                                                                 float *dlogits, double *share, int rows, int classes)
+static __global__ void __launch_bounds__(WARPS * 32)
+    rows_kernel(const float *logits, const uint8_t *label, const float *scale, float *dlogits, double *share, int rows,
+                int classes)
 {
     __shared__ double red[WARPS];
     double loss = 0.0;
@@ -47,7 +49,8 @@ template <class T> static gm_status cross_entropy_forward(const gm_cross_entropy
     void *share;
     if (blocks == 0) return GM_OK;
     GM_TRY(gm_scratch(dev, (size_t)blocks * sizeof(double), "cross_entropy", &share));
-    GM_TRY(GM_LAUNCH(dev, rows_kernel, blocks, WARPS * 32, 0, a->logits, a->label, a->scale, a->dlogits, (double *)share, a->rows, a->classes));
+    GM_TRY(GM_LAUNCH(dev, rows_kernel, blocks, WARPS * 32, 0, a->logits, a->label, a->scale, a->dlogits,
+                     (double *)share, a->rows, a->classes));
     return add_loss((const double *)share, blocks, a->scale, a->loss, dev);
 }
 

@@ -1,64 +1,47 @@
-/* span_logits on the GPU. A thread works on four neighbouring columns, the elements of one dropout counter. Blocks belong to
- * sentences, so nobody searches for the sentence of a word; CHUNKS blocks share one. Pre-activations are added in the order
- * of the CPU everywhere: relu decides alike in forward, in both halves of backward and on both backends. */
+/* span_logits on the GPU. A thread works on four neighbouring columns, the elements of one dropout counter. Blocks
+ * belong to sentences, so nobody searches for the sentence of a word; CHUNKS blocks share one. Pre-activations are
+ * added in the order of the CPU everywhere: relu decides alike in forward, in both halves of backward and on both
+ * backends. */
 #include "device/loss.h"
 #include "span_logits/span_logits.h"
 
-/* WIDTHS x CLASSES = 32: a forward warp sums the logits of WIDTHS spans of one word over its lanes at once, and lane l ends
- * with one of them. More widths go to other warps, more classes to further rounds. */
+/* WIDTHS x CLASSES = 32: a forward warp sums the logits of WIDTHS spans of one word over its lanes at once, and lane l
+ * ends with one of them. More widths go to other warps, more classes to further rounds. */
 enum { WARPS = 4, CHUNKS = 16, WIDTHS = 4, CLASSES = 8, COLUMNS = 64, AHEAD = 8 };
-/* Backward's sums over spans: SLOTS blocks or so, each a part of the words (SPLIT parts a sentence) and one width; SUM_ROWS
- * threads share a column in the second stage. */
-enum { SLOTS = 512, SPLIT = 4, SUM_COLUMNS = 32, SUM_ROWS = 16 };
+/* Backward's sums over spans: SLOTS blocks or so, each a part of the words (SPLIT parts a sentence) and one width;
+ * SUM_ROWS threads share a column in the second stage. */
+enum { SLOTS = 512, SPLIT = 4, SUM_COLUMNS = 32, SUM_ROWS = 16, SUM_THREADS = SUM_COLUMNS * SUM_ROWS };
 
-/* Columns c .. c + 3 of a row that has `left` columns from c on. VEC 4: one load; VEC 1: column by column, zero beyond. */
-template <int VEC> static __device__ __forceinline__ float4 load4(const float *p, int left)
+/* Columns c .. c + 3 of a row that has `left` columns from c on. VEC 4: one load; VEC 1: one by one, zero beyond. */
+template <int VEC, class T> static __device__ __forceinline__ float4 load4(const T *p, int left)
 {
-    if (VEC == 4) return *reinterpret_cast<const float4 *>(p);
-    return make_float4(p[0], left > 1 ? p[1] : 0.0f, left > 2 ? p[2] : 0.0f, left > 3 ? p[3] : 0.0f);
+    float v[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[i] = VEC == 1 && i < left ? gm_load(p + i) : 0.0f;
+    if (VEC == 4) gm_load4(p, v);
+    return make_float4(v[0], v[1], v[2], v[3]);
 }
 
-template <int VEC> static __device__ __forceinline__ float4 load4(const gm_bf16 *p, int left)
+template <int VEC, class T> static __device__ __forceinline__ void store4(T *p, float4 x, int left)
 {
-    if (VEC == 4) {
-        const uint2 raw = *reinterpret_cast<const uint2 *>(p); /* bf16 is the upper half of a float */
-        return make_float4(__uint_as_float(raw.x << 16), __uint_as_float(raw.x & 0xFFFF0000u), __uint_as_float(raw.y << 16),
-                           __uint_as_float(raw.y & 0xFFFF0000u));
-    }
-    return make_float4(gm_load(p), left > 1 ? gm_load(p + 1) : 0.0f, left > 2 ? gm_load(p + 2) : 0.0f, left > 3 ? gm_load(p + 3) : 0.0f);
-}
-
-template <int VEC> static __device__ __forceinline__ void store4(float *p, float4 v, int left)
-{
-    if (VEC == 4) {
-        *reinterpret_cast<float4 *>(p) = v;
-        return;
-    }
-    p[0] = v.x;
-    if (left > 1) p[1] = v.y;
-    if (left > 2) p[2] = v.z;
-    if (left > 3) p[3] = v.w;
-}
-
-template <int VEC> static __device__ __forceinline__ void store4(gm_bf16 *p, float4 v, int left)
-{
-    if (VEC == 4) {
-        const __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y), high = __floats2bfloat162_rn(v.z, v.w);
-        reinterpret_cast<__nv_bfloat162 *>(p)[0] = low;
-        reinterpret_cast<__nv_bfloat162 *>(p)[1] = high;
-        return;
-    }
-    gm_store(p, v.x);
-    if (left > 1) gm_store(p + 1, v.y);
-    if (left > 2) gm_store(p + 2, v.z);
-    if (left > 3) gm_store(p + 3, v.w);
+    const float v[4] = { x.x, x.y, x.z, x.w };
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        if (VEC == 1 && i < left) gm_store(p + i, v[i]);
+    if (VEC == 4) gm_store4(p, v);
 }
 
 static __device__ __forceinline__ float4 zero4() { return make_float4(0.0f, 0.0f, 0.0f, 0.0f); }
 
-static __device__ __forceinline__ float4 add4(float4 a, float4 b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+static __device__ __forceinline__ float4 add4(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
 
-static __device__ __forceinline__ float4 mul4(float4 a, float4 b) { return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w); }
+static __device__ __forceinline__ float4 mul4(float4 a, float4 b)
+{
+    return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
+}
 
 static __device__ __forceinline__ float4 scaled4(float s, float4 a, float4 sum)
 {
@@ -85,20 +68,26 @@ struct span {
 
 /* The dropout scale of four columns where relu lets them pass, else 0; x is the pre-activation. */
 template <class T, int VEC>
-static __device__ __forceinline__ float4 active4(const span_args<T> &a, const span &s, float4 start, float4 end, float4 bias, int column, float4 *x)
+static __device__ __forceinline__ float4 active4(const span_args<T> &a, const span &s, float4 start, float4 end,
+                                                 float4 bias, int column, float4 *x)
 {
-    *x = add4(add4(add4(start, end), load4<VEC>(a.width + (size_t)s.width * a.hidden + column, a.hidden - column)), bias);
-    const float4 scale = drop4(a.drop, s.sequence, (uint32_t)(s.start - s.begin) << 4 | (uint32_t)s.width, (uint32_t)column);
-    return make_float4(x->x > 0.0f ? scale.x : 0.0f, x->y > 0.0f ? scale.y : 0.0f, x->z > 0.0f ? scale.z : 0.0f, x->w > 0.0f ? scale.w : 0.0f);
+    *x = add4(add4(add4(start, end), load4<VEC>(a.width + (size_t)s.width * a.hidden + column, a.hidden - column)),
+              bias);
+    const float4 scale =
+        drop4(a.drop, s.sequence, (uint32_t)(s.start - s.begin) << 4 | (uint32_t)s.width, (uint32_t)column);
+    return make_float4(x->x > 0.0f ? scale.x : 0.0f, x->y > 0.0f ? scale.y : 0.0f, x->z > 0.0f ? scale.z : 0.0f,
+                       x->w > 0.0f ? scale.w : 0.0f);
 }
 
 /* Columns of the start half (0) or the end half (1) of a word. */
-template <class T, int VEC> static __device__ __forceinline__ float4 word4(const span_args<T> &a, int word, int half, int column)
+template <class T, int VEC>
+static __device__ __forceinline__ float4 word4(const span_args<T> &a, int word, int half, int column)
 {
     return load4<VEC>(a.projected + ((size_t)word * 2 + half) * a.hidden + column, a.hidden - column);
 }
 
-/* Lane l gets the sum over the warp of v[l], with 31 shuffles in place of 160: each round halves what a lane looks after. */
+/* Lane l gets the sum over the warp of v[l], with 31 shuffles in place of 160: each round halves what a lane looks
+ * after. */
 template <int N> static __device__ __forceinline__ void halve(float v[2 * N])
 {
     const bool is_upper = (threadIdx.x & N) != 0;
@@ -132,13 +121,15 @@ static __device__ __forceinline__ float logits_of(const span_args<T> &a, span s,
         float4 out[CLASSES];
 #pragma unroll
         for (int k = 0; k < CLASSES; k++)
-            out[k] = chunk + k < a.classes ? load4<VEC>(a.out + (size_t)(chunk + k) * a.hidden + c, a.hidden - c) : zero4();
+            out[k] =
+                chunk + k < a.classes ? load4<VEC>(a.out + (size_t)(chunk + k) * a.hidden + c, a.hidden - c) : zero4();
 #pragma unroll
         for (int v = 0; v < WIDTHS; v++) {
             s.width = first + v;
             if (s.width >= spans) continue;
             float4 x;
-            const float4 active = active4<T, VEC>(a, s, start, word4<T, VEC>(a, s.start + s.width, 1, c), bias, c, &x), state = mul4(x, active);
+            const float4 last = word4<T, VEC>(a, s.start + s.width, 1, c);
+            const float4 active = active4<T, VEC>(a, s, start, last, bias, c, &x), state = mul4(x, active);
 #pragma unroll
             for (int k = 0; k < CLASSES; k++) sum[v * CLASSES + k] = dot4(state, out[k], sum[v * CLASSES + k]);
         }
@@ -154,9 +145,10 @@ struct span_loss {
     float *dlogits;
 };
 
-/* Loss of the lane's span, in the first of its 8 lanes, 0 elsewhere; row: its row of logits, which these 8 lanes have written
- * and read back, each its own classes. */
-static __device__ __forceinline__ double loss_of(const span_loss &to, size_t row, int classes, bool is_span, bool has_row)
+/* Loss of the lane's span, in the first of its 8 lanes, 0 elsewhere; row: its row of logits, which these 8 lanes have
+ * written and read back, each its own classes. */
+static __device__ __forceinline__ double loss_of(const span_loss &to, size_t row, int classes, bool is_span,
+                                                 bool has_row)
 {
     const int sub = (int)threadIdx.x % CLASSES;
     const float *logits = to.logits + row * classes;
@@ -179,19 +171,22 @@ static __device__ __forceinline__ double loss_of(const span_loss &to, size_t row
     const float inv = 1.0f / sum, scale = *to.scale;
     if (has_row)
         for (int k = sub; k < classes; k += CLASSES)
-            to.dlogits[row * classes + k] = is_span ? scale * (expf(logits[k] - top) * inv - (k == label ? 1.0f : 0.0f)) : 0.0f;
+            to.dlogits[row * classes + k] =
+                is_span ? scale * (expf(logits[k] - top) * inv - (k == label ? 1.0f : 0.0f)) : 0.0f;
     return is_span && sub == 0 ? (double)top - (double)gold + (double)logf(sum) : 0.0;
 }
 
 /* A warp works on WIDTHS spans of one word at a time: start, bias and out are loaded once for all of them. */
 template <class T, int VEC>
-static __global__ void __launch_bounds__(WARPS * 32) forward_kernel(span_args<T> a, const float *out_bias, span_loss to, double *share)
+static __global__ void __launch_bounds__(WARPS * 32)
+    forward_kernel(span_args<T> a, const float *out_bias, span_loss to, double *share)
 {
     __shared__ double red[WARPS];
     const int lane = (int)threadIdx.x % 32, begin = a.cu[blockIdx.x], end = a.cu[blockIdx.x + 1];
     const int groups = (a.widths + WIDTHS - 1) / WIDTHS;
     double loss = 0.0;
-    for (int task = (int)(blockIdx.y * WARPS + threadIdx.x / 32); task < (end - begin) * groups; task += CHUNKS * WARPS) {
+    for (int task = (int)(blockIdx.y * WARPS + threadIdx.x / 32); task < (end - begin) * groups;
+         task += CHUNKS * WARPS) {
         const int word = begin + task / groups, first = task % groups * WIDTHS;
         const int spans = min(a.widths, end - word), width = first + lane / CLASSES;
         const size_t row = (size_t)word * a.widths + width;
@@ -199,15 +194,16 @@ static __global__ void __launch_bounds__(WARPS * 32) forward_kernel(span_args<T>
         for (int chunk = 0; chunk < a.classes; chunk += CLASSES) {
             const float logit = logits_of<T, VEC>(a, s, first, spans, chunk);
             const int k = chunk + lane % CLASSES;
-            if (width < a.widths && k < a.classes) to.logits[row * a.classes + k] = width < spans ? logit + out_bias[k] : 0.0f;
+            if (width < a.widths && k < a.classes)
+                to.logits[row * a.classes + k] = width < spans ? logit + out_bias[k] : 0.0f;
         }
         if (to.label != NULL) loss += loss_of(to, row, a.classes, width < spans, width < a.widths);
     }
     if (to.label != NULL) put_loss<WARPS>(loss, red, share + (blockIdx.x * CHUNKS + blockIdx.y));
 }
 
-/* dprojected, a word a block at a time: half 0 of the threads sums over the spans that start with it, half 1 over those that
- * end with it. A row of out serves AHEAD spans. */
+/* dprojected, a word a block at a time: half 0 of the threads sums over the spans that start with it, half 1 over those
+ * that end with it. A row of out serves AHEAD spans. */
 template <class T, int VEC>
 static __global__ void __launch_bounds__(2 * COLUMNS) words_kernel(span_args<T> a, const float *dlogits, T *dprojected)
 {
@@ -226,7 +222,8 @@ static __global__ void __launch_bounds__(2 * COLUMNS) words_kernel(span_args<T> 
 #pragma unroll
                     for (int v = 0; v < AHEAD; v++) {
                         const int w = first + v, start = half == 0 ? word : word - w;
-                        if (w < spans) d[v] = scaled4(dlogits[((size_t)start * a.widths + w) * a.classes + k], out, d[v]);
+                        if (w < spans)
+                            d[v] = scaled4(dlogits[((size_t)start * a.widths + w) * a.classes + k], out, d[v]);
                     }
                 }
 #pragma unroll
@@ -236,7 +233,8 @@ static __global__ void __launch_bounds__(2 * COLUMNS) words_kernel(span_args<T> 
                     const span s = { (int)blockIdx.x, half == 0 ? word : word - w, begin, w };
                     const float4 other = word4<T, VEC>(a, half == 0 ? word + w : word - w, 1 - half, c);
                     float4 x;
-                    sum = add4(sum, mul4(d[v], active4<T, VEC>(a, s, half == 0 ? own : other, half == 0 ? other : own, bias, c, &x)));
+                    sum = add4(sum, mul4(d[v], active4<T, VEC>(a, s, half == 0 ? own : other, half == 0 ? other : own,
+                                                               bias, c, &x)));
                 }
             }
             store4<VEC>(dprojected + ((size_t)word * 2 + half) * a.hidden + c, sum, a.hidden - c);
@@ -245,14 +243,20 @@ static __global__ void __launch_bounds__(2 * COLUMNS) words_kernel(span_args<T> 
 }
 
 /* A slot of the sums over spans: dwidth [hidden], dout [CLASSES, hidden], dout_bias [CLASSES]. */
-static __host__ __device__ __forceinline__ size_t slot_size(int hidden) { return (size_t)(1 + CLASSES) * hidden + CLASSES; }
-
-/* Slot (width blockIdx.y, part blockIdx.x, chunk of classes): sums over the spans of one width in one part of the words. dwidth
- * holds what these classes give to it. Width, columns and classes are fixed, so their rows of out stay in registers. */
-template <class T, int VEC>
-static __global__ void __launch_bounds__(COLUMNS) weights_kernel(span_args<T> a, const float *dlogits, float *slot, int sequences, int chunks)
+static __host__ __device__ __forceinline__ size_t slot_size(int hidden)
 {
-    const int width = (int)blockIdx.y, chunk = (int)blockIdx.z % chunks, c = ((int)blockIdx.z / chunks * COLUMNS + (int)threadIdx.x) * 4;
+    return (size_t)(1 + CLASSES) * hidden + CLASSES;
+}
+
+/* Slot (width blockIdx.y, part blockIdx.x, chunk of classes): sums over the spans of one width in one part of the
+ * words. dwidth holds what these classes give to it. Width, columns and classes are fixed, so their rows of out stay in
+ * registers. */
+template <class T, int VEC>
+static __global__ void __launch_bounds__(COLUMNS, 4)
+    weights_kernel(span_args<T> a, const float *dlogits, float *slot, int sequences, int chunks)
+{
+    const int width = (int)blockIdx.y, chunk = (int)blockIdx.z % chunks;
+    const int c = ((int)blockIdx.z / chunks * COLUMNS + (int)threadIdx.x) * 4;
     const int left = a.hidden - c, classes = min((int)CLASSES, a.classes - chunk * CLASSES);
     if (left <= 0) return;
     const float4 bias = load4<VEC>(a.bias + c, left);
@@ -270,7 +274,8 @@ static __global__ void __launch_bounds__(COLUMNS) weights_kernel(span_args<T> a,
             const float *dl = dlogits + ((size_t)word * a.widths + width) * a.classes + chunk * CLASSES;
             const span s = { sequence, word, begin, width };
             float4 x, dstate = zero4();
-            const float4 active = active4<T, VEC>(a, s, word4<T, VEC>(a, word, 0, c), word4<T, VEC>(a, word + width, 1, c), bias, c, &x);
+            const float4 active =
+                active4<T, VEC>(a, s, word4<T, VEC>(a, word, 0, c), word4<T, VEC>(a, word + width, 1, c), bias, c, &x);
             const float4 state = mul4(x, active);
 #pragma unroll
             for (int k = 0; k < CLASSES; k++) {
@@ -299,9 +304,9 @@ struct span_sums {
     int widths, hidden, classes, width_slots, chunks;
 };
 
-/* The second stage: a block sums SUM_COLUMNS columns of one row, in a fixed order. Rows: those of dwidth, of dout, then dbias and
- * dout_bias. */
-static __global__ void __launch_bounds__(SUM_COLUMNS * SUM_ROWS) sums_kernel(span_sums a)
+/* The second stage: a block sums SUM_COLUMNS columns of one row, in a fixed order. Rows: those of dwidth, of dout, then
+ * dbias and dout_bias. */
+static __global__ void __launch_bounds__(SUM_THREADS) sums_kernel(span_sums a)
 {
     __shared__ float part[SUM_ROWS][SUM_COLUMNS];
     const int row = (int)blockIdx.y, k = row - a.widths, c = (int)(blockIdx.x * SUM_COLUMNS + threadIdx.x);
@@ -333,7 +338,8 @@ static __global__ void __launch_bounds__(SUM_COLUMNS * SUM_ROWS) sums_kernel(spa
     }
     float sum = 0.0f;
     if (c < columns)
-        for (int q = (int)threadIdx.y; q < count; q += SUM_ROWS) sum += a.slot[(size_t)(first + q * stride) * slot_size(a.hidden) + column];
+        for (int q = (int)threadIdx.y; q < count; q += SUM_ROWS)
+            sum += a.slot[(size_t)(first + q * stride) * slot_size(a.hidden) + column];
     part[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y != 0 || c >= columns) return;
@@ -344,50 +350,53 @@ static __global__ void __launch_bounds__(SUM_COLUMNS * SUM_ROWS) sums_kernel(spa
 /* Rows of `hidden` columns can be read four columns at a time. */
 static bool is_wide(int hidden, const void *projected, const void *width, const void *bias, const void *out)
 {
-    const uintptr_t bits = (uintptr_t)projected | (uintptr_t)width | (uintptr_t)bias | (uintptr_t)out;
-    return hidden % 4 == 0 && bits % 16 == 0;
+    return hidden % 4 == 0 && gm_is_aligned(projected, 16) && gm_is_aligned(width, 16) && gm_is_aligned(bias, 16) &&
+           gm_is_aligned(out, 16);
 }
 
 template <class T> static gm_status span_logits_forward(const gm_span_logits *a, gm_device *dev)
 {
     const bool wide = is_wide(a->hidden, a->projected, a->width, a->bias, a->out);
     const auto span_logits = wide ? forward_kernel<T, 4> : forward_kernel<T, 1>;
-    const span_args<T> args = { (const T *)a->projected, a->width, a->bias, a->out, a->cu_words, drop_args(&a->drop, dev),
-                                a->widths, a->hidden, a->classes };
+    const span_args<T> args = { (const T *)a->projected,  a->width,  a->bias,   a->out,    a->cu_words,
+                                drop_args(&a->drop, dev), a->widths, a->hidden, a->classes };
     const span_loss to = { a->logits, a->label, a->scale, a->dlogits };
     const int blocks = a->sequences * CHUNKS;
     void *share;
     if (a->sequences == 0) return GM_OK;
     GM_TRY(gm_scratch(dev, (size_t)blocks * sizeof(double), "span_logits", &share));
-    GM_TRY(GM_LAUNCH(dev, span_logits, dim3((unsigned)a->sequences, CHUNKS), WARPS * 32, 0, args, a->out_bias, to, (double *)share));
+    GM_TRY(GM_LAUNCH(dev, span_logits, dim3((unsigned)a->sequences, CHUNKS), WARPS * 32, 0, args, a->out_bias, to,
+                     (double *)share));
     return a->label != NULL ? add_loss((const double *)share, blocks, a->scale, a->loss, dev) : GM_OK;
 }
 
 template <class T> static gm_status span_logits_backward(const gm_span_logits_grad *a, gm_device *dev)
 {
-    const bool wide = is_wide(a->hidden, a->projected, a->width, a->bias, a->out) && (uintptr_t)a->dprojected % 16 == 0;
+    const bool wide = is_wide(a->hidden, a->projected, a->width, a->bias, a->out) && gm_is_aligned(a->dprojected, 16);
     const auto span_words = wide ? words_kernel<T, 4> : words_kernel<T, 1>;
     const auto span_weights = wide ? weights_kernel<T, 4> : weights_kernel<T, 1>;
-    const span_args<T> args = { (const T *)a->projected, a->width, a->bias, a->out, a->cu_words, drop_args(&a->drop, dev),
-                                a->widths, a->hidden, a->classes };
+    const span_args<T> args = { (const T *)a->projected,  a->width,  a->bias,   a->out,    a->cu_words,
+                                drop_args(&a->drop, dev), a->widths, a->hidden, a->classes };
     const int chunks = gm_blocks(a->classes, CLASSES), tiles = gm_blocks(a->hidden, COLUMNS * 4);
+    const int columns = a->hidden > a->classes ? a->hidden : a->classes;
     const int64_t most = (int64_t)a->sequences * SPLIT;
     int parts = SLOTS / (a->widths * chunks);
     if (parts > most) parts = (int)most;
     if (parts < 1) parts = 1; /* without a sentence it writes zeros */
-    const span_sums sums = { NULL, a->dwidth, a->dbias, a->dout, a->dout_bias, a->add_dwidth, a->add_dbias, a->add_dout, a->add_dout_bias,
-                             a->widths, a->hidden, a->classes, parts * chunks, chunks };
-    span_sums filled = sums;
     void *slot;
-    GM_TRY(gm_scratch(dev, (size_t)(a->widths * parts * chunks) * slot_size(a->hidden) * sizeof(float), "span_logits", &slot));
-    filled.slot = (const float *)slot;
+    GM_TRY(gm_scratch(dev, (size_t)(a->widths * parts * chunks) * slot_size(a->hidden) * sizeof(float), "span_logits",
+                      &slot));
+    const span_sums sums = { (const float *)slot, a->dwidth,   a->dbias,         a->dout,   a->dout_bias, a->add_dwidth,
+                             a->add_dbias,        a->add_dout, a->add_dout_bias, a->widths, a->hidden,    a->classes,
+                             parts * chunks,      chunks };
     if (a->sequences > 0)
-        GM_TRY(GM_LAUNCH(dev, span_words, dim3((unsigned)a->sequences, CHUNKS), dim3(COLUMNS, 2), 0, args, a->dlogits, (T *)a->dprojected));
-    GM_TRY(GM_LAUNCH(dev, span_weights, dim3((unsigned)parts, (unsigned)a->widths, (unsigned)(tiles * chunks)), COLUMNS, 0, args, a->dlogits,
-                     (float *)slot, a->sequences, chunks));
-    const int columns = a->hidden > a->classes ? a->hidden : a->classes;
-    return GM_LAUNCH(dev, sums_kernel, dim3((unsigned)gm_blocks(columns, SUM_COLUMNS), (unsigned)(a->widths + a->classes + 2)),
-                     dim3(SUM_COLUMNS, SUM_ROWS), 0, filled);
+        GM_TRY(GM_LAUNCH(dev, span_words, dim3((unsigned)a->sequences, CHUNKS), dim3(COLUMNS, 2), 0, args, a->dlogits,
+                         (T *)a->dprojected));
+    GM_TRY(GM_LAUNCH(dev, span_weights, dim3((unsigned)parts, (unsigned)a->widths, (unsigned)(tiles * chunks)), COLUMNS,
+                     0, args, a->dlogits, (float *)slot, a->sequences, chunks));
+    return GM_LAUNCH(dev, sums_kernel,
+                     dim3((unsigned)gm_blocks(columns, SUM_COLUMNS), (unsigned)(a->widths + a->classes + 2)),
+                     dim3(SUM_COLUMNS, SUM_ROWS), 0, sums);
 }
 
 GM_KERNELS_CUDA(span_logits)
