@@ -61,9 +61,10 @@ static __device__ __forceinline__ void add_listed(const int *list, int count, co
     }
 }
 
-/* blockIdx.y 0: dword by slot, 1: dposition by position. */
+/* blockIdx.y 0: dword by slot, 1: dposition by position. 8 blocks a multiprocessor leave it 64 registers: left alone,
+ * ptxas aims at 16 blocks and spills. */
 template <class T>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 8)
     embedding_scatter(const int *slots, const gm_token *token, const T *dout, float *dword, float *dposition, const int *n_tokens, int hidden,
                       bool is_wide)
 {
@@ -93,8 +94,7 @@ static __global__ void __launch_bounds__(THREADS)
         __syncthreads(); /* the list is whole, and the counts may change */
         if (held <= LIST - THREADS && first + THREADS < n) continue;
         add_listed(list, held, dout, sum, hidden, is_wide);
-        held = 0;
-        __syncthreads(); /* the list may be written again */
+        held = 0; /* the next round's first barrier keeps the list from being written before all have read it */
     }
 }
 
