@@ -7,10 +7,13 @@ BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all setup quickstart test install clean format format-check help
+.PHONY: all sim setup quickstart test install clean format format-check help
 
 all:
 	tools/build $(BUILD) $(CC) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DGM_TESTS=OFF $(CMAKE_FLAGS)
+
+sim:
+	$(MAKE) all CMAKE_FLAGS='-DGM_SIM=ON $(CMAKE_FLAGS)'
 
 setup:
 	tools/setup
@@ -37,6 +40,7 @@ format-check:
 
 help:
 	@echo 'make              build build/gmner'
+	@echo 'make sim          the same, with the simulator module: CUDA kernels on the CPU, for tests'
 	@echo 'make setup        install what is missing (Debian, root or sudo), or name it'
 	@echo 'make quickstart   set up, build, fetch weights, synthesise, train, evaluate, predict'
 	@echo 'make test         set up, build three times, all tests'

@@ -1,0 +1,146 @@
+/* Settings from the environment, and the reports of errors. Only the simulator reads environment variables:
+ *   GM_SIM_ORDER       seq (default), rev or random: the order in which threads, blocks and graph nodes run
+ *   GM_SIM_SEED        seed of the random order (default 1)
+ *   GM_SIM_ASYNC       1: stream work runs only when something waits for it, streams mixed (default 0: at once)
+ *   GM_SIM_WORKERS     threads of the system that run blocks (default: all cores; 1 when checking or not seq)
+ *   GM_SIM_POISON      byte that fills fresh device and shared memory (default 255: NaN)
+ *   GM_SIM_ALLOW_EXIT  1: a thread may end before barriers of its block (default 0: reported)
+ *   GM_SIM_DEVICES     number of devices (default 1)
+ *   GM_SIM_REPORT      file that gets the launch counters when the program ends */
+#include "internal.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "gm_sim.h"
+
+namespace emu {
+
+__thread Tls tls;
+Config config;
+static int errors;
+
+enum { SHOWN_ERRORS = 24, SHOWN_OF_A_KIND = 2 };
+static std::mutex &report_mutex = *new std::mutex;
+static std::map<std::pair<int, std::string>, int> &kinds = *new std::map<std::pair<int, std::string>, int>; /* line, format */
+static char first_report[1000];
+
+static void describe(char *text, size_t bytes, const char *file, int line, const char *message)
+{
+    const Tls &t = tls;
+    if (t.self)
+        snprintf(text, bytes, "%s:%d: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): %s", file ? file : "?", line, t.worker->kernel_name,
+                 t.block_index.x, t.block_index.y, t.block_index.z, t.self->index.x, t.self->index.y, t.self->index.z, message);
+    else
+        snprintf(text, bytes, "%s", message);
+}
+
+void fail(const char *file, int line, const char *format, ...)
+{
+    char message[600], text[sizeof first_report];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    describe(text, sizeof text, file, line, message);
+    std::lock_guard<std::mutex> lock(report_mutex);
+    if (errors++ == 0) memcpy(first_report, text, sizeof text);
+    if (++kinds[{ line, format }] <= SHOWN_OF_A_KIND && errors <= SHOWN_ERRORS) fprintf(stderr, "sim error: %s\n", text);
+}
+
+int errors_pending()
+{
+    std::lock_guard<std::mutex> lock(report_mutex);
+    return errors;
+}
+
+static void on_fault(int number, siginfo_t *info, void *)
+{
+    if (tls.self)
+        fprintf(stderr, "sim fault: signal %d at %p: kernel %s, block (%u,%u,%u), thread (%u,%u,%u); the check build names the access\n",
+                number, info->si_addr, tls.worker->kernel_name, tls.block_index.x, tls.block_index.y, tls.block_index.z,
+                tls.self->index.x, tls.self->index.y, tls.self->index.z);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Kernels fault on guard pages: say which one did. A handler that is there already (a sanitizer's) stays. */
+static void install_fault_handler()
+{
+    static char stack[65536];
+    stack_t alternate = {};
+    alternate.ss_sp = stack;
+    alternate.ss_size = sizeof stack;
+    for (int number : { SIGSEGV, SIGBUS }) {
+        struct sigaction old = {}, own = {};
+        sigaction(number, nullptr, &old);
+        if (old.sa_handler != SIG_DFL || (old.sa_flags & SA_SIGINFO)) continue;
+        sigaltstack(&alternate, nullptr);
+        own.sa_sigaction = on_fault;
+        own.sa_flags = SA_SIGINFO | SA_ONSTACK;
+        sigaction(number, &own, nullptr);
+    }
+}
+
+static int number(const char *name, int standard, int least, int most)
+{
+    const char *text = getenv(name);
+    if (!text || !*text) return standard;
+    char *end;
+    const long value = strtol(text, &end, 10);
+    if (!*end && value >= least && value <= most) return (int)value;
+    fail(nullptr, 0, "%s is a number from %d to %d, not \"%s\"", name, least, most, text);
+    return standard;
+}
+
+static Order order()
+{
+    const char *text = getenv("GM_SIM_ORDER");
+    if (!text || !*text || strcmp(text, "seq") == 0) return ORDER_SEQ;
+    if (strcmp(text, "rev") == 0) return ORDER_REV;
+    if (strcmp(text, "random") == 0) return ORDER_RANDOM;
+    fail(nullptr, 0, "GM_SIM_ORDER is seq, rev or random, not \"%s\"", text);
+    return ORDER_SEQ;
+}
+
+static void read_environment()
+{
+    config.order = order();
+    config.seed = (uint64_t)number("GM_SIM_SEED", 1, 0, 2147483647);
+    config.poison = number("GM_SIM_POISON", 255, 0, 255);
+    config.allow_exit = number("GM_SIM_ALLOW_EXIT", 0, 0, 1) != 0;
+    config.async = number("GM_SIM_ASYNC", 0, 0, 1) != 0;
+    config.devices = number("GM_SIM_DEVICES", 1, 1, 64);
+    config.check = check_available();
+    config.workers = number("GM_SIM_WORKERS", 0, 0, 256);
+    if (config.workers == 0) config.workers = config.order == ORDER_SEQ ? (int)std::thread::hardware_concurrency() : 1;
+    if (config.check || config.workers < 1) config.workers = 1; /* the checker sees one block at a time */
+    install_fault_handler();
+}
+
+void config_read()
+{
+    static std::once_flag once;
+    std::call_once(once, read_environment);
+}
+
+} // namespace emu
+
+extern "C" int gm_sim_take_errors(void)
+{
+    std::lock_guard<std::mutex> lock(emu::report_mutex);
+    const int count = emu::errors;
+    emu::errors = 0;
+    emu::first_report[0] = 0;
+    emu::kinds.clear();
+    return count;
+}
+
+extern "C" const char *gm_sim_first_error(void) { return emu::first_report; }
+
+extern "C" int gm_sim_checks(void) { return emu::check_available(); }
