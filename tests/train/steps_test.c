@@ -25,9 +25,12 @@ static void begin(bench *b, sets all)
     for (sets s = all; *s != NULL; s++) assert_ok(gm_config_set(b->config, *s, &err));
     gm_run *r = &b->run;
     const int32_t threads = (int32_t)gm_config_int(b->config, GM_KEY_THREADS);
-    const gm_model_options o = { .head = strcmp(gm_config_str(b->config, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
+    const gm_model_options o = { .head = strcmp(gm_config_str(b->config, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF
+                                                                                                   : GM_HEAD_SPAN,
                                  .dense_embedding = gm_config_bool(b->config, GM_KEY_DENSE_EMBEDDING),
-                                 .max_len = 128, .dropout = 0.1f, .seed = 42 };
+                                 .max_len = 128,
+                                 .dropout = 0.1f,
+                                 .seed = 42 };
     r->config = b->config;
     r->options = &b->options;
     r->shards = (int32_t)gm_config_int(b->config, GM_KEY_SHARDS);
@@ -78,7 +81,7 @@ static int64_t plans(const gm_run *r)
 static void steady_steps_allocate_nothing(void **state)
 {
     const sets cases[] = { SETS(STEPS, "threads=1"), SETS(STEPS, "threads=2", "train.shards=3"),
-                                  SETS(STEPS, "head=crf", "crf.tags=bioes"), SETS(STEPS, "train.dense_embedding=true") };
+                           SETS(STEPS, "head=crf", "crf.tags=bioes"), SETS(STEPS, "train.dense_embedding=true") };
     (void)state;
     for (size_t c = 0; c < GM_LEN(cases); c++) {
         bench b;
@@ -89,8 +92,10 @@ static void steady_steps_allocate_nothing(void **state)
         assert_true(made > 0); /* else the count says nothing */
         for (int32_t i = 0; i < 20; i++) step(&b, i % BATCHES);
         if (gm_alloc_count() != allocations)
-            fail_msg("case %zu: %llu allocations in 20 steady steps", c, (unsigned long long)(gm_alloc_count() - allocations));
-        if (plans(&b.run) != made) fail_msg("case %zu: %lld new plans in 20 steady steps", c, (long long)(plans(&b.run) - made));
+            fail_msg("case %zu: %llu allocations in 20 steady steps", c,
+                     (unsigned long long)(gm_alloc_count() - allocations));
+        if (plans(&b.run) != made)
+            fail_msg("case %zu: %lld new plans in 20 steady steps", c, (long long)(plans(&b.run) - made));
         end(&b);
     }
 }
@@ -128,7 +133,8 @@ static void check_update(const gm_run *r, const gm_param *p, const float *before
     const double decay = strstr(name, "bias") != NULL || strstr(name, "LayerNorm") != NULL ? 0.0 : 0.1;
     for (size_t i = 0; i < p->count; i++) {
         const double x = (double)before[i], got = (double)p->value[i];
-        const double rise = (double)p->m[i] / (1.0 - pow(0.9, t)), spread = sqrt((double)p->v[i] / (1.0 - pow(0.999, t)));
+        const double rise = (double)p->m[i] / (1.0 - pow(0.9, t)),
+                     spread = sqrt((double)p->v[i] / (1.0 - pow(0.999, t)));
         double want = x * (1.0 - lr * decay) - lr * rise / (spread + 1e-8);
         if (p->spec.is_table && !is_touched(&r->touched, (int32_t)(i / (size_t)p->spec.cols))) want = x;
         if (!(fabs(got - want) <= 2e-7 * fabs(x) + 1e-5 * lr)) /* two roundings of x, and those of the moments */
