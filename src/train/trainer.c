@@ -9,14 +9,6 @@
 #include "base/progress.h"
 #include "train/run.h"
 
-double gm_schedule(int64_t done, int64_t total, double warmup)
-{
-    const int64_t rising = (int64_t)(warmup * (double)total);
-    if (done < rising) return (double)done / (double)rising;
-    if (done >= total) return 0.0;
-    return (double)(total - done) / (double)(total - rising);
-}
-
 static gm_model_options model_options(const gm_config *c)
 {
     return (gm_model_options) { .head = strcmp(gm_config_str(c, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
