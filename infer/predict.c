@@ -20,13 +20,13 @@ typedef struct feed {
     int fd;
     char *bytes;
     size_t at, end, capacity;
-    int64_t line;             /* number of the line that next_line gave last */
+    int64_t line; /* number of the line that next_line gave last */
     bool is_done;
 } feed;
 
 static gm_status open_feed(feed *f, const char *path, gm_err *err)
 {
-    *f = (feed){ .path = strcmp(path, "-") == 0 ? "stdin" : path };
+    *f = (feed) { .path = strcmp(path, "-") == 0 ? "stdin" : path };
     f->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     return f->fd >= 0 ? GM_OK : gm_fail(err, GM_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
 }
@@ -47,13 +47,13 @@ static gm_status read_more(feed *f, gm_err *err)
     if (f->capacity - f->end < 65536) {
         const size_t wider = f->capacity ? 2 * f->capacity : 262144;
         char *moved = gm_realloc(f->bytes, wider);
-        if (moved == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s:%lld: out of memory for a line", f->path, (long long)f->line + 1);
+        if (moved == NULL)
+            return gm_fail(err, GM_ERR_NOMEM, "%s:%lld: out of memory for a line", f->path, (long long)f->line + 1);
         f->bytes = moved;
         f->capacity = wider;
     }
     ssize_t got;
-    do
-        got = read(f->fd, f->bytes + f->end, f->capacity - f->end - 1);
+    do got = read(f->fd, f->bytes + f->end, f->capacity - f->end - 1);
     while (got < 0 && errno == EINTR);
     if (got < 0) return gm_fail(err, GM_ERR_IO, "%s: cannot be read: %s", f->path, strerror(errno));
     f->is_done = got == 0;
@@ -101,15 +101,20 @@ typedef struct answering {
     int32_t *found;
     size_t count, capacity;
     int64_t pieces, answered, cut;
-    int32_t tokens;           /* of a packed batch */
+    int32_t tokens; /* of a packed batch */
 } answering;
 
 static gm_status make_room(answering *a, gm_err *err)
 {
     if (a->count < a->capacity) return GM_OK;
     const size_t wider = a->capacity ? 2 * a->capacity : 256;
-    const struct { void **array; size_t bytes; } all[] = { { (void **)&a->records, sizeof *a->records }, { (void **)&a->samples, sizeof *a->samples },
-                                                          { (void **)&a->entities, sizeof *a->entities }, { (void **)&a->found, sizeof *a->found } };
+    const struct {
+        void **array;
+        size_t bytes;
+    } all[] = { { (void **)&a->records, sizeof *a->records },
+                { (void **)&a->samples, sizeof *a->samples },
+                { (void **)&a->entities, sizeof *a->entities },
+                { (void **)&a->found, sizeof *a->found } };
     for (size_t i = 0; i < GM_LEN(all); i++) {
         void *moved = gm_realloc(*all[i].array, wider * all[i].bytes);
         if (moved == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu records", wider);
@@ -149,11 +154,13 @@ static gm_status answer(answering *a, gm_err *err)
     size_t made = 0;
     gm_status status = GM_OK;
     for (; made < a->count && status == GM_OK; made++) {
-        status = gm_sample_make(&a->samples[made], &a->records[made], a->model->wordpiece, &a->model->labels, a->model->options.max_len, false, err);
+        status = gm_sample_make(&a->samples[made], &a->records[made], a->model->wordpiece, &a->model->labels,
+                                a->model->options.max_len, false, err);
         if (status != GM_OK) break;
         a->cut += a->samples[made].text.is_cut;
     }
-    if (status == GM_OK) status = gm_predict(a->model, a->workers, a->samples, a->count, a->tokens, a->entities, a->found, err);
+    if (status == GM_OK)
+        status = gm_predict(a->model, a->workers, a->samples, a->count, a->tokens, a->entities, a->found, err);
     if (status == GM_OK) {
         status = write_answers(a, err);
         for (size_t i = 0; i < a->count; i++) gm_entities_free(a->entities[i], a->found[i]);
@@ -166,16 +173,20 @@ static gm_status answer(answering *a, gm_err *err)
 }
 
 /* Which lines are this shard's: line k (from 0) of n shards belongs to shard k mod n. */
-typedef struct shard { int64_t index, count; } shard;
+typedef struct shard {
+    int64_t index, count;
+} shard;
 
 static gm_status parse_shard(const char *text, shard *s, gm_err *err)
 {
     char left[32];
     const char *slash = strchr(text, '/');
-    if (slash == NULL || (size_t)(slash - text) >= sizeof left) return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with i from 0, not \"%s\"", text);
+    if (slash == NULL || (size_t)(slash - text) >= sizeof left)
+        return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with i from 0, not \"%s\"", text);
     memcpy(left, text, (size_t)(slash - text));
     left[slash - text] = '\0';
-    if (gm_parse_int(left, &s->index, err) != GM_OK || gm_parse_int(slash + 1, &s->count, err) != GM_OK || s->index < 0 || s->index >= s->count)
+    if (gm_parse_int(left, &s->index, err) != GM_OK || gm_parse_int(slash + 1, &s->count, err) != GM_OK ||
+        s->index < 0 || s->index >= s->count)
         return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with 0 <= i < n, not \"%s\"", text);
     return GM_OK;
 }
@@ -207,7 +218,10 @@ static void free_answering(answering *a)
     gm_free(a->found);
 }
 
-typedef struct settings { const char *model, *in, *device, *isa, *shard; int64_t threads, tokens; } settings;
+typedef struct settings {
+    const char *model, *in, *device, *isa, *shard;
+    int64_t threads, tokens;
+} settings;
 
 static gm_status predict(const settings *o, gm_err *err)
 {
@@ -217,8 +231,10 @@ static gm_status predict(const settings *o, gm_err *err)
     gm_workers workers = { 0 };
     shard s = { 0, 1 };
     feed f = { .fd = -1 };
-    if (o->threads < 1 || o->threads > 1024) return gm_fail(err, GM_ERR_USAGE, "--threads is 1 to 1024, not %lld", (long long)o->threads);
-    if (o->tokens < 16 || o->tokens > 1 << 20) return gm_fail(err, GM_ERR_USAGE, "--tokens is 16 to %d, not %lld", 1 << 20, (long long)o->tokens);
+    if (o->threads < 1 || o->threads > 1024)
+        return gm_fail(err, GM_ERR_USAGE, "--threads is 1 to 1024, not %lld", (long long)o->threads);
+    if (o->tokens < 16 || o->tokens > 1 << 20)
+        return gm_fail(err, GM_ERR_USAGE, "--tokens is 16 to %d, not %lld", 1 << 20, (long long)o->tokens);
     if (o->shard != NULL) GM_TRY(parse_shard(o->shard, &s, err));
     GM_TRY(gm_backend_open(o->device, o->isa, &backend, err));
     gm_status status = gm_model_load(o->model, false, &model, err);
@@ -226,7 +242,9 @@ static gm_status predict(const settings *o, gm_err *err)
     if (status == GM_OK) status = open_feed(&f, o->in, err);
     answering a = { .model = &model, .workers = &workers, .tokens = (int32_t)o->tokens };
     if (status == GM_OK) status = answer_feed(&a, &f, s, err);
-    if (status == GM_OK) gm_log(GM_LOG_INFO, "predict", "%lld records, %lld of them cut at the model's length", (long long)a.answered, (long long)a.cut);
+    if (status == GM_OK)
+        gm_log(GM_LOG_INFO, "predict", "%lld records, %lld of them cut at the model's length", (long long)a.answered,
+               (long long)a.cut);
     free_answering(&a);
     close_feed(&f);
     gm_workers_destroy(&workers);
@@ -235,9 +253,9 @@ static gm_status predict(const settings *o, gm_err *err)
 }
 
 static int predict_main(int argc, char **argv);
-const gm_command gm_predict_command = {
-    "predict", "find entities: records in, records with predictions out", "gmner predict --model DIR [--in FILE] < records.jsonl > predictions.jsonl", predict_main
-};
+const gm_command gm_predict_command = { "predict", "find entities: records in, records with predictions out",
+                                        "gmner predict --model DIR [--in FILE] < records.jsonl > predictions.jsonl",
+                                        predict_main };
 
 static int predict_main(int argc, char **argv)
 {
@@ -253,7 +271,8 @@ static int predict_main(int argc, char **argv)
     };
     bool done = false;
     gm_err err = { 0 };
-    gm_status status = gm_cli_parse(&gm_predict_command, options, (int)GM_LEN(options), NULL, 0, NULL, argc, argv, &done, &err);
+    gm_status status =
+        gm_cli_parse(&gm_predict_command, options, (int)GM_LEN(options), NULL, 0, NULL, argc, argv, &done, &err);
     if (status == GM_OK && done) return 0;
     if (status == GM_OK) status = predict(&o, &err);
     return gm_cli_finish(&gm_predict_command, status, &err);

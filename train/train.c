@@ -22,7 +22,8 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static gm_status configure(gm_config *config, const char *path, const gm_str_list *sets, bool has_seed, uint64_t seed, gm_err *err)
+static gm_status configure(gm_config *config, const char *path, const gm_str_list *sets, bool has_seed, uint64_t seed,
+                           gm_err *err)
 {
     if (path != NULL) GM_TRY(gm_config_load(config, path, err));
     for (int i = 0; i < sets->count; i++) GM_TRY(gm_config_set(config, sets->items[i], err));
@@ -33,9 +34,9 @@ static gm_status configure(gm_config *config, const char *path, const gm_str_lis
 }
 
 static int train_main(int argc, char **argv);
-const gm_command gm_train_command = {
-    "train", "train the local model into a run folder", "gmner train --config FILE --out DIR [--set KEY=VALUE]... [--resume]", train_main
-};
+const gm_command gm_train_command = { "train", "train the local model into a run folder",
+                                      "gmner train --config FILE --out DIR [--set KEY=VALUE]... [--resume]",
+                                      train_main };
 
 static int train_main(int argc, char **argv)
 {
@@ -51,14 +52,17 @@ static int train_main(int argc, char **argv)
         { "resume", GM_OPT_FLAG, &o.resume, NULL, "go on from the last checkpoint in --out", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
-        { "print-config", GM_OPT_FLAG, &print_config, NULL, "print every key with its value and origin, and stop", false },
+        { "print-config", GM_OPT_FLAG, &print_config, NULL, "print every key with its value and origin, and stop",
+          false },
     };
     gm_err err = { 0 };
     gm_config *config = NULL;
     uint64_t seed = 0;
-    gm_status status = gm_cli_parse(&gm_train_command, options, (int)GM_LEN(options), NULL, 0, NULL, argc, argv, &done, &err);
+    gm_status status =
+        gm_cli_parse(&gm_train_command, options, (int)GM_LEN(options), NULL, 0, NULL, argc, argv, &done, &err);
     if (status == GM_OK && done) return 0;
-    if (status == GM_OK && seed_text != NULL && (status = gm_parse_u64(seed_text, &seed, &err)) != GM_OK) status = gm_fail_at(&err, "--seed");
+    if (status == GM_OK && seed_text != NULL && (status = gm_parse_u64(seed_text, &seed, &err)) != GM_OK)
+        status = gm_fail_at(&err, "--seed");
     if (status == GM_OK) status = gm_config_create(&config, &err);
     if (status == GM_OK) status = configure(config, path, &sets, seed_text != NULL, seed, &err);
     if (status == GM_OK && print_config)

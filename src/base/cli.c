@@ -2,52 +2,13 @@
  * something behind it is refused, because each of them is a slip that would otherwise start hours of wrong work. */
 #include "base/cli.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/config.h"
 #include "base/log.h"
 #include "base/memory.h"
-
-gm_status gm_parse_int(const char *text, int64_t *value, gm_err *err)
-{
-    const char *digits = text[0] == '-' ? text + 1 : text;
-    if (digits[0] == '\0' || digits[strspn(digits, "0123456789")] != '\0')
-        return gm_fail(err, GM_ERR_USAGE, "expected a whole number, found \"%s\"", text);
-    errno = 0;
-    const long long parsed = strtoll(text, NULL, 10);
-    if (errno == ERANGE) return gm_fail(err, GM_ERR_USAGE, "%s does not fit in 64 bits", text);
-    *value = parsed;
-    return GM_OK;
-}
-
-gm_status gm_parse_u64(const char *text, uint64_t *value, gm_err *err)
-{
-    if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
-        return gm_fail(err, GM_ERR_USAGE, "expected a whole number from 0, found \"%s\"", text);
-    errno = 0;
-    const unsigned long long parsed = strtoull(text, NULL, 10);
-    if (errno == ERANGE) return gm_fail(err, GM_ERR_USAGE, "%s does not fit in 64 bits", text);
-    *value = parsed;
-    return GM_OK;
-}
-
-/* Decimal numbers only: strtod alone would also take blanks, hexadecimals, inf and nan. */
-gm_status gm_parse_num(const char *text, double *value, gm_err *err)
-{
-    char *end = NULL;
-    const bool is_decimal = text[0] != '\0' && text[strspn(text, "0123456789+-.eE")] == '\0';
-    const double parsed = is_decimal ? strtod(text, &end) : 0.0;
-    if (!is_decimal || end == text || *end != '\0')
-        return gm_fail(err, GM_ERR_USAGE, "expected a number, found \"%s\"", text);
-    if (!isfinite(parsed)) return gm_fail(err, GM_ERR_USAGE, "%s is too large for a number", text);
-    *value = parsed;
-    return GM_OK;
-}
 
 /* ---- --help ---- */
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/parse.h"
 #include "base/status.h"
 
 typedef enum gm_option_type { GM_OPT_FLAG, GM_OPT_STR, GM_OPT_INT, GM_OPT_NUM, GM_OPT_U64, GM_OPT_LIST } gm_option_type;
@@ -32,11 +33,6 @@ typedef struct gm_command {
  * stdout) after --help or --version. Positional words fill `words` (at most max_words). GM_ERR_USAGE names the option. */
 gm_status gm_cli_parse(const gm_command *command, gm_option *options, int count, const char **words, int max_words,
                        int *word_count, int argc, char **argv, bool *done, gm_err *err);
-
-/* Whole-text number parsing, also for configuration values. */
-gm_status gm_parse_int(const char *text, int64_t *value, gm_err *err);
-gm_status gm_parse_u64(const char *text, uint64_t *value, gm_err *err);
-gm_status gm_parse_num(const char *text, double *value, gm_err *err); /* finite */
 
 /* Turns a failed status into one `gmner COMMAND: message` line on stderr and the exit code. */
 int gm_cli_finish(const gm_command *command, gm_status status, const gm_err *err);

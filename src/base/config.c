@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cli.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/parse.h"
 
 typedef enum key_type { TYPE_INT, TYPE_NUM, TYPE_BOOL, TYPE_STR, TYPE_U64, TYPE_CHOICE } key_type;
 
@@ -49,44 +49,6 @@ struct gm_config {
 static const uint64_t EXACT_IN_DOUBLE = UINT64_C(1) << 53;
 
 /* ---- the nearest name ---- */
-
-enum { MAX_WORD = 63 };
-
-static int edit_distance(const char *a, size_t n, const char *b, size_t m)
-{
-    int row[MAX_WORD + 1];
-    for (size_t j = 0; j <= m; j++) row[j] = (int)j;
-    for (size_t i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= m; j++) {
-            int best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[m];
-}
-
-const char *gm_nearest(const char *word, const char *const *names, int count)
-{
-    const size_t n = strlen(word);
-    if (n == 0 || n > MAX_WORD) return NULL;
-    const char *nearest = NULL;
-    int best = (int)n / 4 + 2;        /* one mistake in a short word, one more for every four letters */
-    if (best > (int)n) best = (int)n; /* all letters wrong is not near */
-    for (int i = 0; i < count; i++) {
-        const size_t m = strlen(names[i]);
-        if (m > MAX_WORD) continue;
-        const int distance = edit_distance(word, n, names[i], m);
-        if (distance >= best) continue;
-        best = distance;
-        nearest = names[i];
-    }
-    return nearest;
-}
 
 static const char *last_part(const char *name)
 {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/parse.h"
 #include "base/status.h"
 
 typedef enum gm_key {
@@ -35,7 +36,5 @@ void gm_config_print(const gm_config *c, FILE *to);
 char *gm_config_json(const gm_config *c);
 /* The key table as the markdown page docs/configuration.md. */
 void gm_config_print_docs(FILE *to);
-/* The name among `names` (count of them) nearest to `word` by edit distance, or NULL when none is near. */
-const char *gm_nearest(const char *word, const char *const *names, int count);
 
 #endif

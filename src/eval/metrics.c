@@ -291,6 +291,7 @@ static gm_status score_sample(pairs *s, const gm_eval_options *how, gm_metrics *
     s->n_gold = s->gold->entity_count;
     s->n_pred = s->pred != NULL ? s->pred->entity_count : 0;
     GM_TRY(resize_pairs(s, err));
+    for (int32_t g = 0; g < s->n_gold; g++) m->groundable += s->gold->entities[g].box_count > 0;
     for (int32_t p = 0; p < s->n_pred; p++) {
         for (int32_t g = 0; g < s->n_gold; g++) compare_pair(s, p, g, how);
     }

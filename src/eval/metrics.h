@@ -24,6 +24,7 @@ typedef struct gm_metrics {
     gm_type_score *types;  /* sorted by name */
     int32_t type_count;
     double macro_mner, macro_gmner; /* mean F1 over types with gold */
+    int64_t groundable;             /* gold entities with boxes; without any, EEG and GMNER say nothing about grounding */
     int64_t samples, missing;       /* missing: gold ids without a prediction, counted as empty */
     int64_t matched;                /* span-matched pairs */
     double type_accuracy, groundable_accuracy, region_accuracy, mean_iou; /* on them; NAN without any */

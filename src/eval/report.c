@@ -44,6 +44,8 @@ gm_status gm_metrics_table(const gm_metrics *m, gm_buffer *out, gm_err *err)
     GM_TRY(table_mean(out, "groundable accuracy", m->groundable_accuracy, err));
     GM_TRY(table_mean(out, "region accuracy", m->region_accuracy, err));
     GM_TRY(table_mean(out, "mean IoU", m->mean_iou, err));
+    if (m->groundable == 0)
+        GM_TRY(gm_buffer_printf(out, err, "no gold entity has a box: EEG and GMNER say nothing about grounding here\n"));
     return gm_buffer_printf(out, err, "%lld samples, %lld of them without a prediction (counted as empty)\n",
                             (long long)m->samples, (long long)m->missing);
 }
@@ -88,6 +90,6 @@ gm_status gm_metrics_json(const gm_metrics *m, gm_buffer *out, gm_err *err)
     GM_TRY(json_mean(out, ",\"groundable_accuracy\":", m->groundable_accuracy, err));
     GM_TRY(json_mean(out, ",\"region_accuracy\":", m->region_accuracy, err));
     GM_TRY(json_mean(out, ",\"mean_iou\":", m->mean_iou, err));
-    return gm_buffer_printf(out, err, "},\"samples\":%lld,\"missing\":%lld}\n", (long long)m->samples,
-                            (long long)m->missing);
+    return gm_buffer_printf(out, err, "},\"groundable\":%lld,\"samples\":%lld,\"missing\":%lld}\n",
+                            (long long)m->groundable, (long long)m->samples, (long long)m->missing);
 }

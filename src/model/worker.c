@@ -86,7 +86,7 @@ typedef struct prediction {
 
 static gm_status to_entities(const gm_model *m, const gm_found *found, int32_t count, gm_entity **to, int32_t *to_count, gm_err *err)
 {
-    static const char origin[] = "\"source\":\"local\",\"status\":\"kept\"";
+    static const char origin[] = "\"source\": \"local\", \"status\": \"kept\"";
     *to_count = 0;
     *to = NULL;
     if (count == 0) return GM_OK;

@@ -12,7 +12,8 @@
 enum { STATE_VERSION = 1 };
 
 /* Keys that may differ between the runs of one training: none changes its result. */
-static const char *const free_keys[] = { "threads", "train.save_every", "train.log_every", "train.max_steps", "predict.tokens" };
+static const char *const free_keys[] = { "threads", "train.save_every", "train.log_every", "train.max_steps",
+                                         "predict.tokens" };
 
 static gm_status folder_path(const gm_run *r, const char *name, const char *suffix, char **path, gm_err *err)
 {
@@ -47,9 +48,13 @@ static gm_status write_state(const gm_run *r, const char *folder, gm_err *err)
     if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     gm_status status = gm_out_open(&out, path, err);
     if (status == GM_OK)
-        status = gm_out_printf(&out, err, "{\"gmner\": %d, \"epoch\": %lld, \"step_in_epoch\": %lld, \"step\": %lld, \"best_f1\": %.17g, \"best_epoch\": %lld, "
-                               "\"epochs_without_gain\": %lld, \"data\": %u}\n", STATE_VERSION, (long long)r->at.epoch, (long long)r->at.step_in_epoch,
-                               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch, (long long)r->at.epochs_without_gain, data_key(r));
+        status = gm_out_printf(&out, err,
+                               "{\"gmner\": %d, \"epoch\": %lld, \"step_in_epoch\": %lld, \"step\": %lld, \"best_f1\": "
+                               "%.17g, \"best_epoch\": %lld, "
+                               "\"epochs_without_gain\": %lld, \"data\": %u}\n",
+                               STATE_VERSION, (long long)r->at.epoch, (long long)r->at.step_in_epoch,
+                               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch,
+                               (long long)r->at.epochs_without_gain, data_key(r));
     if (status == GM_OK) status = gm_out_commit(&out, err);
     gm_out_abort(&out);
     gm_free(path);
@@ -88,7 +93,8 @@ gm_status gm_run_save_last(const gm_run *r, gm_err *err) { return save(r, "last"
 static gm_status take_count(const cJSON *root, const char *key, int64_t *value, gm_err *err)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 9e15) || floor(item->valuedouble) != item->valuedouble)
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 9e15) ||
+        floor(item->valuedouble) != item->valuedouble)
         return gm_fail(err, GM_ERR_FORMAT, "\"%s\" is missing or not a count", key);
     *value = (int64_t)item->valuedouble;
     return GM_OK;
@@ -98,7 +104,9 @@ static gm_status read_state(gm_run *r, const cJSON *root, gm_err *err)
 {
     int64_t version, data;
     GM_TRY(take_count(root, "gmner", &version, err));
-    if (version != STATE_VERSION) return gm_fail(err, GM_ERR_FORMAT, "\"gmner\" is %lld, this release reads %d", (long long)version, STATE_VERSION);
+    if (version != STATE_VERSION)
+        return gm_fail(err, GM_ERR_FORMAT, "\"gmner\" is %lld, this release reads %d", (long long)version,
+                       STATE_VERSION);
     GM_TRY(take_count(root, "epoch", &r->at.epoch, err));
     GM_TRY(take_count(root, "step_in_epoch", &r->at.step_in_epoch, err));
     GM_TRY(take_count(root, "step", &r->at.step, err));
@@ -109,10 +117,15 @@ static gm_status read_state(gm_run *r, const cJSON *root, gm_err *err)
     if (!cJSON_IsNumber(best)) return gm_fail(err, GM_ERR_FORMAT, "\"best_f1\" is missing or not a number");
     r->at.best_f1 = best->valuedouble;
     if (data != (int64_t)data_key(r))
-        return gm_fail(err, GM_ERR_DATA, "the data is not what this run was started with: put it back, or start a new run in another folder");
-    if (r->at.step_in_epoch > r->steps_per_epoch || r->at.step != r->at.epoch * r->steps_per_epoch + r->at.step_in_epoch)
-        return gm_fail(err, GM_ERR_FORMAT, "epoch %lld and step %lld of it do not make step %lld, for an epoch has %lld steps", (long long)r->at.epoch,
-                       (long long)r->at.step_in_epoch, (long long)r->at.step, (long long)r->steps_per_epoch);
+        return gm_fail(
+            err, GM_ERR_DATA,
+            "the data is not what this run was started with: put it back, or start a new run in another folder");
+    if (r->at.step_in_epoch > r->steps_per_epoch ||
+        r->at.step != r->at.epoch * r->steps_per_epoch + r->at.step_in_epoch)
+        return gm_fail(err, GM_ERR_FORMAT,
+                       "epoch %lld and step %lld of it do not make step %lld, for an epoch has %lld steps",
+                       (long long)r->at.epoch, (long long)r->at.step_in_epoch, (long long)r->at.step,
+                       (long long)r->steps_per_epoch);
     return GM_OK;
 }
 
@@ -123,7 +136,8 @@ static gm_status load_state(gm_run *r, const char *folder, gm_err *err)
     cJSON *root = NULL;
     if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     gm_status status = gm_file_read(path, &text, &size, err);
-    if (status == GM_OK && ((status = gm_json_parse(text, size, &root, err)) != GM_OK || (status = read_state(r, root, err)) != GM_OK))
+    if (status == GM_OK &&
+        ((status = gm_json_parse(text, size, &root, err)) != GM_OK || (status = read_state(r, root, err)) != GM_OK))
         status = gm_fail_at(err, "%s", path);
     cJSON_Delete(root);
     gm_free(text);
@@ -182,15 +196,21 @@ gm_status gm_run_describe(const gm_run *r, gm_err *err)
 {
     char *path = gm_path_join(r->options->out, "run.json"), *config = gm_config_json(r->config);
     gm_out out = { 0 };
-    gm_status status = path != NULL && config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for run.json");
+    gm_status status =
+        path != NULL && config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for run.json");
     if (status == GM_OK) status = gm_out_open(&out, path, err);
     if (status == GM_OK)
-        status = gm_out_printf(&out, err, "{\"gmner\": %d, \"version\": \"%s\", \"commit\": \"%s\", \"device\": \"%s\", \"cpu_isa\": \"%s\",\n \"onednn\": \"%s\", \"compiler\": \"%s\",\n"
-                               " \"train\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n"
-                               " \"dev\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n \"config\": %s}\n",
-                               STATE_VERSION, GM_VERSION, GM_COMMIT, r->backend.name, r->backend.isa, gm_backend_library(), __VERSION__,
-                               r->train.records.count, (long long)r->train.pieces, (long long)r->train.entities, (long long)r->train.cut_sentences,
-                               r->dev.records.count, (long long)r->dev.pieces, (long long)r->dev.entities, (long long)r->dev.cut_sentences, config);
+        status = gm_out_printf(
+            &out, err,
+            "{\"gmner\": %d, \"version\": \"%s\", \"commit\": \"%s\", \"device\": \"%s\", \"cpu_isa\": \"%s\",\n "
+            "\"onednn\": \"%s\", \"compiler\": \"%s\",\n"
+            " \"train\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n"
+            " \"dev\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n "
+            "\"config\": %s}\n",
+            STATE_VERSION, GM_VERSION, GM_COMMIT, r->backend.name, r->backend.isa, gm_backend_library(), __VERSION__,
+            r->train.records.count, (long long)r->train.pieces, (long long)r->train.entities,
+            (long long)r->train.cut_sentences, r->dev.records.count, (long long)r->dev.pieces,
+            (long long)r->dev.entities, (long long)r->dev.cut_sentences, config);
     if (status == GM_OK) status = gm_out_commit(&out, err);
     gm_out_abort(&out);
     gm_free(path);
@@ -207,15 +227,20 @@ static bool may_differ(const char *key)
 
 static gm_status compare(const gm_run *r, const cJSON *before, const cJSON *now, gm_err *err)
 {
-    const cJSON *key, *isa = cJSON_GetObjectItemCaseSensitive(before, "cpu_isa"), *config = cJSON_GetObjectItemCaseSensitive(before, "config");
+    const cJSON *key, *isa = cJSON_GetObjectItemCaseSensitive(before, "cpu_isa"),
+                      *config = cJSON_GetObjectItemCaseSensitive(before, "config");
     if (cJSON_IsString(isa) && strcmp(isa->valuestring, r->backend.isa) != 0)
-        return gm_fail(err, GM_ERR_CONFIG, "the run was started on the instruction set %s, this is %s, which gives other bits: use --cpu-isa %s", isa->valuestring, r->backend.isa, isa->valuestring);
+        return gm_fail(
+            err, GM_ERR_CONFIG,
+            "the run was started on the instruction set %s, this is %s, which gives other bits: use --cpu-isa %s",
+            isa->valuestring, r->backend.isa, isa->valuestring);
     cJSON_ArrayForEach(key, now)
     {
         const cJSON *was = cJSON_GetObjectItemCaseSensitive(config, key->string);
         if (was == NULL || may_differ(key->string) || cJSON_Compare(was, key, true)) continue;
         char *old = cJSON_PrintUnformatted(was), *new = cJSON_PrintUnformatted(key);
-        gm_fail(err, GM_ERR_CONFIG, "%s is %s, but the run was started with %s: use that, or another --out", key->string, new != NULL ? new : "?", old != NULL ? old : "?");
+        gm_fail(err, GM_ERR_CONFIG, "%s is %s, but the run was started with %s: use that, or another --out",
+                key->string, new != NULL ? new : "?", old != NULL ? old : "?");
         cJSON_free(old);
         cJSON_free(new);
         return GM_ERR_CONFIG;
@@ -228,10 +253,12 @@ gm_status gm_run_check_description(const gm_run *r, gm_err *err)
     char *path = gm_path_join(r->options->out, "run.json"), *text = NULL, *config = gm_config_json(r->config);
     size_t size = 0;
     cJSON *before = NULL, *now = NULL;
-    gm_status status = path != NULL && config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for run.json");
+    gm_status status =
+        path != NULL && config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for run.json");
     if (status == GM_OK) status = gm_file_read(path, &text, &size, err);
     if (status == GM_OK) status = gm_json_parse(config, strlen(config), &now, err);
-    if (status == GM_OK && ((status = gm_json_parse(text, size, &before, err)) != GM_OK || (status = compare(r, before, now, err)) != GM_OK))
+    if (status == GM_OK && ((status = gm_json_parse(text, size, &before, err)) != GM_OK ||
+                            (status = compare(r, before, now, err)) != GM_OK))
         status = gm_fail_at(err, "%s", path);
     cJSON_Delete(before);
     cJSON_Delete(now);

@@ -20,14 +20,19 @@ static gm_status place(const gm_config *c, gm_key key, char **path, gm_err *err)
     return *path != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
 }
 
-static gm_status read_file(const gm_config *c, const char *text, const char *boxes, const char *without, const char *split, gm_records *all, gm_err *err)
+static gm_status read_file(const gm_config *c, const char *text, const char *boxes, const char *without,
+                           const char *split, gm_records *all, gm_err *err)
 {
     gm_import_counts n = { 0 };
-    const gm_import what = { .format = gm_config_str(c, GM_KEY_DATA_FORMAT), .text = text, .boxes = boxes, .without = without, .split = split };
+    const gm_import what = {
+        .format = gm_config_str(c, GM_KEY_DATA_FORMAT), .text = text, .boxes = boxes, .without = without, .split = split
+    };
     GM_TRY(gm_import_read(&what, all, &n, err));
-    gm_log(GM_LOG_INFO, "data", "%s: %lld samples, %lld words, %lld entities, %lld of them groundable", text, (long long)n.samples,
-           (long long)n.words, (long long)n.entities, (long long)n.groundable);
-    if (n.dropped > 0) gm_log(GM_LOG_INFO, "data", "%s: %lld samples left out because they stand in the dev set", text, (long long)n.dropped);
+    gm_log(GM_LOG_INFO, "data", "%s: %lld samples, %lld words, %lld entities, %lld of them groundable", text,
+           (long long)n.samples, (long long)n.words, (long long)n.entities, (long long)n.groundable);
+    if (n.dropped > 0)
+        gm_log(GM_LOG_INFO, "data", "%s: %lld samples left out because they stand in the dev set", text,
+               (long long)n.dropped);
     return GM_OK;
 }
 
@@ -35,8 +40,8 @@ static gm_status make_synth(const gm_config *c, gm_records *train, gm_records *d
 {
     const int64_t count = gm_config_int(c, GM_KEY_DATA_SYNTH);
     const uint64_t seed = gm_config_u64(c, GM_KEY_SEED);
-    GM_TRY(gm_synth(&(gm_synth_options){ .split = "train", .seed = seed, .count = count }, train, err));
-    return gm_synth(&(gm_synth_options){ .split = "dev", .seed = seed, .count = (count + 3) / 4 }, dev, err);
+    GM_TRY(gm_synth(&(gm_synth_options) { .split = "train", .seed = seed, .count = count }, train, err));
+    return gm_synth(&(gm_synth_options) { .split = "dev", .seed = seed, .count = (count + 3) / 4 }, dev, err);
 }
 
 gm_status gm_run_read_records(const gm_config *c, gm_records *train, gm_records *dev, gm_err *err)
@@ -46,7 +51,8 @@ gm_status gm_run_read_records(const gm_config *c, gm_records *train, gm_records 
     gm_status status = place(c, GM_KEY_DATA_TRAIN, &text, err);
     if (status == GM_OK) status = place(c, GM_KEY_DATA_DEV, &held_out, err);
     if (status == GM_OK) status = place(c, GM_KEY_DATA_BOXES, &boxes, err);
-    if (status == GM_OK && text == NULL) status = gm_fail(err, GM_ERR_CONFIG, "data.train is not set: name the training file, or use data.format=synth");
+    if (status == GM_OK && text == NULL)
+        status = gm_fail(err, GM_ERR_CONFIG, "data.train is not set: name the training file, or use data.format=synth");
     const bool is_ccks = strcmp(gm_config_str(c, GM_KEY_DATA_FORMAT), "ccks") == 0;
     if (status == GM_OK) status = read_file(c, text, boxes, is_ccks ? held_out : NULL, "train", train, err);
     if (status == GM_OK && held_out != NULL) status = read_file(c, held_out, boxes, NULL, "dev", dev, err);
@@ -69,10 +75,12 @@ static gm_status collect_types(const gm_records *all, gm_buffer *list, gm_err *e
             int at = 0;
             while (at < count && strcmp(names[at], type) != 0) at++;
             if (at < count) continue;
-            if (count == GM_MAX_TYPES) return gm_fail(err, GM_ERR_DATA, "the training data has more than %d entity types", GM_MAX_TYPES);
+            if (count == GM_MAX_TYPES)
+                return gm_fail(err, GM_ERR_DATA, "the training data has more than %d entity types", GM_MAX_TYPES);
             names[count++] = type;
         }
-    if (count == 0) return gm_fail(err, GM_ERR_DATA, "the training data has no entity at all: nothing can be learnt from it");
+    if (count == 0)
+        return gm_fail(err, GM_ERR_DATA, "the training data has no entity at all: nothing can be learnt from it");
     qsort(names, (size_t)count, sizeof *names, by_name);
     for (int i = 0; i < count; i++) GM_TRY(gm_buffer_printf(list, err, "%s%s", i > 0 ? "," : "", names[i]));
     return GM_OK;

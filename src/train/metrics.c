@@ -59,14 +59,19 @@ gm_status gm_run_open_metrics(gm_run *r, gm_err *err)
 static gm_status write_line(gm_run *r, const gm_buffer *line, gm_err *err)
 {
     if (fwrite(line->data, 1, line->size, r->metrics) == line->size && fflush(r->metrics) == 0) return GM_OK;
-    return gm_fail(err, GM_ERR_IO, "%s/metrics.jsonl: cannot be written: %s; free some space and start again with --resume", r->options->out, strerror(errno));
+    return gm_fail(err, GM_ERR_IO,
+                   "%s/metrics.jsonl: cannot be written: %s; free some space and start again with --resume",
+                   r->options->out, strerror(errno));
 }
 
 gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err)
 {
     gm_buffer line = { 0 };
-    gm_status status = gm_buffer_printf(&line, err, "{\"event\":\"step\",\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%.9g,\"lr\":%.9g,\"tokens_per_s\":%.1f}\n",
-                                        (long long)r->at.epoch + 1, (long long)r->at.step, loss, (double)r->norm, (double)r->step.rate[GM_RATE_ENCODER],
+    gm_status status = gm_buffer_printf(&line, err,
+                                        "{\"event\":\"step\",\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%"
+                                        ".9g,\"lr\":%.9g,\"tokens_per_s\":%.1f}\n",
+                                        (long long)r->at.epoch + 1, (long long)r->at.step, loss, (double)r->norm,
+                                        (double)r->step.rate[GM_RATE_ENCODER],
                                         r->train_s > 0 ? (double)r->train_pieces / r->train_s : 0.0);
     if (status == GM_OK) status = write_line(r, &line, err);
     gm_buffer_free(&line);
@@ -76,12 +81,14 @@ gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err)
 gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, gm_err *err)
 {
     gm_buffer line = { 0 };
-    gm_status status = gm_buffer_printf(&line, err, "{\"event\":\"eval\",\"epoch\":%lld,\"step\":%lld,\"span\":", (long long)r->at.epoch, (long long)r->at.step);
+    gm_status status = gm_buffer_printf(&line, err, "{\"event\":\"eval\",\"epoch\":%lld,\"step\":%lld,\"span\":",
+                                        (long long)r->at.epoch, (long long)r->at.step);
     if (status == GM_OK) status = gm_score_json(m->span, &line, err);
     if (status == GM_OK) status = gm_buffer_printf(&line, err, ",\"mner\":");
     if (status == GM_OK) status = gm_score_json(m->mner, &line, err);
     if (status == GM_OK)
-        status = gm_buffer_printf(&line, err, ",\"tokens_per_s\":%.1f}\n", r->epoch_s > 0 ? (double)r->epoch_pieces / r->epoch_s : 0.0);
+        status = gm_buffer_printf(&line, err, ",\"tokens_per_s\":%.1f}\n",
+                                  r->epoch_s > 0 ? (double)r->epoch_pieces / r->epoch_s : 0.0);
     if (status == GM_OK) status = write_line(r, &line, err);
     gm_buffer_free(&line);
     return status;
@@ -93,8 +100,12 @@ gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err)
     gm_record *records = gm_calloc(n, sizeof *records);
     gm_entity **found = gm_calloc(n, sizeof *found);
     int32_t *count = gm_calloc(n, sizeof *count);
-    gm_status status = records != NULL && found != NULL && count != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
-    if (status == GM_OK) status = gm_predict(&r->model, &r->workers, r->dev.samples, n, (int32_t)gm_config_int(r->config, GM_KEY_TOKENS), found, count, err);
+    gm_status status = records != NULL && found != NULL && count != NULL
+                           ? GM_OK
+                           : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
+    if (status == GM_OK)
+        status = gm_predict(&r->model, &r->workers, r->dev.samples, n, (int32_t)gm_config_int(r->config, GM_KEY_TOKENS),
+                            found, count, err);
     if (status == GM_OK) {
         for (size_t i = 0; i < n; i++) {
             records[i] = r->dev.records.items[i]; /* shares id and tokens; only the entities are its own */
@@ -102,7 +113,7 @@ gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err)
             records[i].entity_count = count[i];
         }
         const gm_records predicted = { .items = records, .count = n, .capacity = n };
-        status = gm_evaluate(&r->dev.records, &predicted, &(gm_eval_options){ .iou = 0.5 }, m, err);
+        status = gm_evaluate(&r->dev.records, &predicted, &(gm_eval_options) { .iou = 0.5 }, m, err);
         for (size_t i = 0; i < n; i++) gm_entities_free(found[i], count[i]);
     }
     gm_free(records);

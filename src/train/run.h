@@ -18,26 +18,26 @@ typedef struct gm_run {
     const gm_train_options *options;
     gm_backend backend;
     gm_model model;
-    gm_dataset train, dev;               /* dev.records.count 0: none */
+    gm_dataset train, dev; /* dev.records.count 0: none */
     gm_workers workers;
-    gm_device device;                    /* with all threads, for the optimiser */
-    gm_step step;                        /* what kernels read */
+    gm_device device; /* with all threads, for the optimiser */
+    gm_step step;     /* what kernels read */
     gm_touched touched;
     int32_t shards;
-    gm_batch *batch;                     /* [shards] */
-    gm_grads *grads;                     /* [shards] */
-    double *loss;                        /* [shards] */
-    float **dense, **rows;               /* [shards] pointers into grads, for grad_norm */
+    gm_batch *batch;       /* [shards] */
+    gm_grads *grads;       /* [shards] */
+    double *loss;          /* [shards] */
+    float **dense, **rows; /* [shards] pointers into grads, for grad_norm */
     double *partial;
     float norm, scale;
-    uint32_t *order;                     /* [train.records.count] of the epoch at hand */
-    const gm_sample **picked;            /* [train.batch] samples of a step */
+    uint32_t *order;          /* [train.records.count] of the epoch at hand */
+    const gm_sample **picked; /* [train.batch] samples of a step */
     int64_t steps_per_epoch, total_steps;
     gm_progress_state at;
-    FILE *metrics;                       /* metrics.jsonl, open for appending */
-    double train_s;                      /* time in steps since the last line of metrics, and pieces in it */
+    FILE *metrics;  /* metrics.jsonl, open for appending */
+    double train_s; /* time in steps since the last line of metrics, and pieces in it */
     int64_t train_pieces;
-    double epoch_s;                      /* the same since the epoch began or the run was resumed */
+    double epoch_s; /* the same since the epoch began or the run was resumed */
     int64_t epoch_pieces;
 } gm_run;
 
@@ -48,7 +48,7 @@ gm_status gm_run_label_list(const gm_config *c, const gm_records *train, gm_buff
 /* step.c: one optimiser step over the samples picked[0 .. count). *loss is the mean that the model minimises. */
 gm_status gm_run_make_buffers(gm_run *r, gm_err *err);
 void gm_run_free_buffers(gm_run *r);
-void gm_run_shuffle(gm_run *r);          /* the order of epoch at.epoch */
+void gm_run_shuffle(gm_run *r); /* the order of epoch at.epoch */
 gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err);
 
 /* checkpoint.c */

@@ -16,13 +16,17 @@ static int64_t most_touched(const gm_run *r)
     return pieces < table ? pieces : table;
 }
 
-static size_t table_cols(const gm_run *r) { return r->model.params.table != NULL ? (size_t)r->model.params.table->spec.cols : 0; }
+static size_t table_cols(const gm_run *r)
+{
+    return r->model.params.table != NULL ? (size_t)r->model.params.table->spec.cols : 0;
+}
 
 static int64_t chunks(size_t count) { return (int64_t)((count + GM_NORM_CHUNK - 1) / GM_NORM_CHUNK); }
 
 gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
 {
-    const size_t shards = (size_t)r->shards, rows = (size_t)most_touched(r) * table_cols(r), dense = r->model.params.dense_count;
+    const size_t shards = (size_t)r->shards, rows = (size_t)most_touched(r) * table_cols(r),
+                 dense = r->model.params.dense_count;
     r->batch = gm_calloc(shards, sizeof *r->batch);
     r->grads = gm_calloc(shards, sizeof *r->grads);
     r->loss = gm_calloc(shards, sizeof *r->loss);
@@ -31,15 +35,18 @@ gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
     r->partial = gm_calloc((size_t)(chunks(dense) + chunks(rows)), sizeof *r->partial);
     r->order = gm_calloc(r->train.records.count, sizeof *r->order);
     r->picked = gm_calloc((size_t)gm_config_int(r->config, GM_KEY_BATCH), sizeof *r->picked);
-    bool all = r->batch != NULL && r->grads != NULL && r->loss != NULL && r->dense != NULL && r->rows != NULL && r->partial != NULL &&
-               r->order != NULL && r->picked != NULL;
+    bool all = r->batch != NULL && r->grads != NULL && r->loss != NULL && r->dense != NULL && r->rows != NULL &&
+               r->partial != NULL && r->order != NULL && r->picked != NULL;
     for (size_t s = 0; s < shards && all; s++) {
         r->dense[s] = r->grads[s].dense = gm_calloc(dense, sizeof(float));
         r->rows[s] = r->grads[s].rows = gm_calloc(rows, sizeof(float)); /* zero pages until touched */
         r->grads[s].is_written = gm_calloc((size_t)r->model.params.count, sizeof(bool));
         all = r->grads[s].dense != NULL && r->grads[s].rows != NULL && r->grads[s].is_written != NULL;
     }
-    if (!all) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the gradients of %zu shards of %zu parameters: lower train.shards", shards, dense);
+    if (!all)
+        return gm_fail(err, GM_ERR_NOMEM,
+                       "out of memory for the gradients of %zu shards of %zu parameters: lower train.shards", shards,
+                       dense);
     return gm_touched_make(&r->touched, r->model.bert.config.vocabulary, err);
 }
 
@@ -88,8 +95,10 @@ static gm_status deal(gm_run *r, int32_t count, gm_err *err)
             before += pieces;
         }
         GM_TRY(gm_batch_fill(&r->batch[s], r->picked + from, end - from,
-                             (gm_batch_options){ .scheme = r->model.options.scheme, .draw = (uint32_t)r->at.step + 1,
-                                                 .touched = r->model.params.table != NULL ? &r->touched : NULL }, err));
+                             (gm_batch_options) { .scheme = r->model.options.scheme,
+                                                  .draw = (uint32_t)r->at.step + 1,
+                                                  .touched = r->model.params.table != NULL ? &r->touched : NULL },
+                             err));
         from = end;
     }
     for (int32_t s = 0; s < r->shards; s++) r->grads[s].touched = r->touched.count;
@@ -129,21 +138,30 @@ static gm_status run_shard(gm_worker *w, int32_t s, void *context)
 static gm_status sum_gradients(gm_run *r)
 {
     const gm_params *ps = &r->model.params;
-    const gm_grad_norm a = { .shard = { r->dense, r->rows }, .size = { (int64_t)ps->dense_count, (int64_t)r->touched.count * (int64_t)table_cols(r) },
-                             .blocks = ps->table != NULL ? 2 : 1, .shards = r->shards, .partial = r->partial,
-                             .max = (float)gm_config_num(r->config, GM_KEY_CLIP), .norm = &r->norm, .scale = &r->scale };
+    const gm_grad_norm a = { .shard = { r->dense, r->rows },
+                             .size = { (int64_t)ps->dense_count, (int64_t)r->touched.count * (int64_t)table_cols(r) },
+                             .blocks = ps->table != NULL ? 2 : 1,
+                             .shards = r->shards,
+                             .partial = r->partial,
+                             .max = (float)gm_config_num(r->config, GM_KEY_CLIP),
+                             .norm = &r->norm,
+                             .scale = &r->scale };
     return r->backend.kernels.grad_norm.forward(&a, &r->device);
 }
 
 static gm_adamw adamw_of(const gm_run *r, gm_rate rate, bool decays)
 {
-    return (gm_adamw){ .grad_scale = &r->scale, .rate = rate, .decay = decays ? (float)gm_config_num(r->config, GM_KEY_WEIGHT_DECAY) : 0.0f,
-                       .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f };
+    return (gm_adamw) { .grad_scale = &r->scale,
+                        .rate = rate,
+                        .decay = decays ? (float)gm_config_num(r->config, GM_KEY_WEIGHT_DECAY) : 0.0f,
+                        .beta1 = 0.9f,
+                        .beta2 = 0.999f,
+                        .eps = 1e-8f };
 }
 
 static gm_status update(gm_run *r)
 {
-    enum { WIDTH = 16 };                 /* groups are multiples of it */
+    enum { WIDTH = 16 }; /* groups are multiples of it */
     gm_params *ps = &r->model.params;
     for (int32_t i = 0; i < ps->groups; i++) {
         const gm_group *g = &ps->group[i];
@@ -179,7 +197,9 @@ static gm_status not_finite(const gm_run *r, int32_t count, double loss, gm_err 
     for (; named < count && ids.size < 600; named++)
         if (gm_buffer_printf(&ids, NULL, "%s%.60s", named > 0 ? " " : "", r->picked[named]->record->id) != GM_OK) break;
     if (named < count) (void)gm_buffer_printf(&ids, NULL, " and %d more", count - named);
-    gm_fail(err, GM_ERR_NUMERIC, "step %lld: the loss is %g and the gradient norm %g; the weights were left as they were; lower train.lr or look at this batch: %s",
+    gm_fail(err, GM_ERR_NUMERIC,
+            "step %lld: the loss is %g and the gradient norm %g; the weights were left as they were; lower train.lr or "
+            "look at this batch: %s",
             (long long)r->at.step + 1, loss, (double)r->norm, ids.data != NULL ? ids.data : "");
     gm_buffer_free(&ids);
     return GM_ERR_NUMERIC;
@@ -188,7 +208,9 @@ static gm_status not_finite(const gm_run *r, int32_t count, double loss, gm_err 
 gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err)
 {
     const double factor = gm_schedule(r->at.step, r->total_steps, gm_config_num(r->config, GM_KEY_WARMUP));
-    const gm_key rates[GM_RATE_COUNT] = { [GM_RATE_ENCODER] = GM_KEY_LR, [GM_RATE_HEAD] = GM_KEY_HEAD_LR, [GM_RATE_CRF] = GM_KEY_CRF_LR };
+    const gm_key rates[GM_RATE_COUNT] = {
+        [GM_RATE_ENCODER] = GM_KEY_LR, [GM_RATE_HEAD] = GM_KEY_HEAD_LR, [GM_RATE_CRF] = GM_KEY_CRF_LR
+    };
     for (gm_rate k = 0; k < GM_RATE_COUNT; k++) r->step.rate[k] = (float)(factor * gm_config_num(r->config, rates[k]));
     r->step.number = (int32_t)r->at.step + 1;
     GM_TRY(deal(r, count, err));

@@ -9,21 +9,16 @@
 #include "base/progress.h"
 #include "train/run.h"
 
-double gm_schedule(int64_t done, int64_t total, double warmup)
-{
-    const int64_t rising = (int64_t)(warmup * (double)total);
-    if (done < rising) return (double)done / (double)rising;
-    if (done >= total) return 0.0;
-    return (double)(total - done) / (double)(total - rising);
-}
-
 static gm_model_options model_options(const gm_config *c)
 {
-    return (gm_model_options){ .head = strcmp(gm_config_str(c, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
-                               .scheme = strcmp(gm_config_str(c, GM_KEY_TAGS), "bioes") == 0 ? GM_TAGS_BIOES : GM_TAGS_BIO,
-                               .is_nested = gm_config_bool(c, GM_KEY_NESTED), .dense_embedding = gm_config_bool(c, GM_KEY_DENSE_EMBEDDING),
-                               .max_len = (int32_t)gm_config_int(c, GM_KEY_MAX_LEN), .dropout = (float)gm_config_num(c, GM_KEY_DROPOUT),
-                               .seed = gm_config_u64(c, GM_KEY_SEED) };
+    return (gm_model_options) { .head = strcmp(gm_config_str(c, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
+                                .scheme =
+                                    strcmp(gm_config_str(c, GM_KEY_TAGS), "bioes") == 0 ? GM_TAGS_BIOES : GM_TAGS_BIO,
+                                .is_nested = gm_config_bool(c, GM_KEY_NESTED),
+                                .dense_embedding = gm_config_bool(c, GM_KEY_DENSE_EMBEDDING),
+                                .max_len = (int32_t)gm_config_int(c, GM_KEY_MAX_LEN),
+                                .dropout = (float)gm_config_num(c, GM_KEY_DROPOUT),
+                                .seed = gm_config_u64(c, GM_KEY_SEED) };
 }
 
 static gm_status make_model(gm_run *r, const gm_records *train, gm_err *err)
@@ -41,9 +36,11 @@ static gm_status make_model(gm_run *r, const gm_records *train, gm_err *err)
 
 static void report_data(const gm_dataset *d, const char *name)
 {
-    gm_log(GM_LOG_INFO, "data", "%s: %zu samples, %lld pieces, gold count %lld; %lld sentences cut (%lld words, %lld entities lost), %lld entities wider than %d words",
-           name, d->records.count, (long long)d->pieces, (long long)d->entities, (long long)d->cut_sentences, (long long)d->cut_words,
-           (long long)d->lost_to_cut, (long long)d->lost_to_width, GM_SPAN_WIDTHS);
+    gm_log(GM_LOG_INFO, "data",
+           "%s: %zu samples, %lld pieces, gold count %lld; %lld sentences cut (%lld words, %lld entities lost), %lld "
+           "entities wider than %d words",
+           name, d->records.count, (long long)d->pieces, (long long)d->entities, (long long)d->cut_sentences,
+           (long long)d->cut_words, (long long)d->lost_to_cut, (long long)d->lost_to_width, GM_SPAN_WIDTHS);
 }
 
 static gm_status make_data(gm_run *r, gm_records *train, gm_records *dev, gm_err *err)
@@ -86,8 +83,10 @@ static gm_status set_up(gm_run *r, gm_err *err)
  * max_steps_at_an_epochs_end_still_evaluates). */
 static bool is_finished(const gm_run *r)
 {
-    const int64_t patience = gm_config_int(r->config, GM_KEY_PATIENCE), limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
-    return r->at.epoch >= gm_config_int(r->config, GM_KEY_EPOCHS) || (patience > 0 && r->at.epochs_without_gain >= patience) ||
+    const int64_t patience = gm_config_int(r->config, GM_KEY_PATIENCE),
+                  limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
+    return r->at.epoch >= gm_config_int(r->config, GM_KEY_EPOCHS) ||
+           (patience > 0 && r->at.epochs_without_gain >= patience) ||
            (limit > 0 && r->at.step >= limit && r->at.step_in_epoch < r->steps_per_epoch);
 }
 
@@ -101,7 +100,8 @@ static gm_status refuse_nameless_checkpoints(const gm_run *r, gm_err *err)
         const bool is_there = gm_path_exists(path);
         gm_free(path);
         if (is_there)
-            return gm_fail(err, GM_ERR_DATA, "%s holds %s/ but no run.json: put it back, or name another --out", r->options->out, names[i]);
+            return gm_fail(err, GM_ERR_DATA, "%s holds %s/ but no run.json: put it back, or name another --out",
+                           r->options->out, names[i]);
     }
     return GM_OK;
 }
@@ -116,7 +116,8 @@ static gm_status begin_or_resume(gm_run *r, gm_err *err)
     gm_free(description);
     if (!has_run) GM_TRY(refuse_nameless_checkpoints(r, err));
     if (has_run && !r->options->resume)
-        return gm_fail(err, GM_ERR_USAGE, "%s holds a run already: add --resume to go on with it, or name another --out", r->options->out);
+        return gm_fail(err, GM_ERR_USAGE,
+                       "%s holds a run already: add --resume to go on with it, or name another --out", r->options->out);
     GM_TRY(gm_make_dirs(r->options->out, err));
     if (has_run) {
         GM_TRY(gm_run_check_description(r, err));
@@ -125,7 +126,8 @@ static gm_status begin_or_resume(gm_run *r, gm_err *err)
     if (found && is_finished(r))
         gm_log(GM_LOG_INFO, "train", "%s is finished already: nothing to do", r->options->out);
     else if (found)
-        gm_log(GM_LOG_INFO, "train", "resumed behind step %lld (epoch %lld)", (long long)r->at.step, (long long)r->at.epoch + 1);
+        gm_log(GM_LOG_INFO, "train", "resumed behind step %lld (epoch %lld)", (long long)r->at.step,
+               (long long)r->at.epoch + 1);
     else if (r->options->resume)
         gm_log(GM_LOG_INFO, "train", "%s holds no checkpoint: starting anew", r->options->out);
     if (!has_run) GM_TRY(gm_run_describe(r, err));
@@ -136,7 +138,8 @@ static gm_status after_signal(const gm_run *r, gm_err *err)
 {
     const int number = (int)*r->options->signal;
     GM_TRY(gm_run_save_last(r, err));
-    return gm_fail(err, number == SIGTERM ? GM_STOP_TERM : GM_STOP_INT, "stopped by %s behind step %lld; all is saved: go on with --resume",
+    return gm_fail(err, number == SIGTERM ? GM_STOP_TERM : GM_STOP_INT,
+                   "stopped by %s behind step %lld; all is saved: go on with --resume",
                    number == SIGTERM ? "SIGTERM" : "SIGINT", (long long)r->at.step);
 }
 
@@ -153,7 +156,8 @@ static gm_status log_step(gm_run *r, double loss, gm_err *err)
 static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
 {
     const int64_t batch = gm_config_int(r->config, GM_KEY_BATCH), all = (int64_t)r->train.records.count;
-    const int64_t save_every = gm_config_int(r->config, GM_KEY_SAVE_EVERY), limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
+    const int64_t save_every = gm_config_int(r->config, GM_KEY_SAVE_EVERY),
+                  limit = gm_config_int(r->config, GM_KEY_MAX_STEPS);
     gm_run_shuffle(r);
     while (r->at.step_in_epoch < r->steps_per_epoch && (limit == 0 || r->at.step < limit)) {
         const int64_t from = r->at.step_in_epoch * batch, count = from + batch < all ? batch : all - from;
@@ -169,8 +173,9 @@ static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
         r->train_s += took;
         r->epoch_s += took;
         char detail[128];
-        snprintf(detail, sizeof detail, "epoch %lld loss %.4f norm %.2f lr %.2e %.0f pieces/s", (long long)r->at.epoch + 1, loss, (double)r->norm,
-                 (double)r->step.rate[GM_RATE_ENCODER], (double)r->train_pieces / r->train_s);
+        snprintf(detail, sizeof detail, "epoch %lld loss %.4f norm %.2f lr %.2e %.0f pieces/s",
+                 (long long)r->at.epoch + 1, loss, (double)r->norm, (double)r->step.rate[GM_RATE_ENCODER],
+                 (double)r->train_pieces / r->train_s);
         gm_progress_update(bar, r->at.step, detail);
         GM_TRY(log_step(r, loss, err));
         if (*r->options->signal != 0) return after_signal(r, err);
@@ -189,8 +194,9 @@ static gm_status end_epoch(gm_run *r, gm_err *err)
         gm_metrics m;
         GM_TRY(gm_run_evaluate(r, &m, err));
         f1 = gm_f1(m.mner);
-        gm_log(GM_LOG_INFO, "dev", "epoch %lld: MNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld", (long long)r->at.epoch, f1,
-               gm_precision(m.mner), gm_recall(m.mner), gm_f1(m.span), (long long)m.mner.n_gold);
+        gm_log(GM_LOG_INFO, "dev", "epoch %lld: MNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld",
+               (long long)r->at.epoch, f1, gm_precision(m.mner), gm_recall(m.mner), gm_f1(m.span),
+               (long long)m.mner.n_gold);
         const gm_status status = gm_run_note_eval(r, &m, err);
         gm_metrics_free(&m);
         GM_TRY(status);
@@ -211,13 +217,16 @@ static gm_status end_epoch(gm_run *r, gm_err *err)
 static void report_end(const gm_run *r)
 {
     if (r->at.best_epoch == 0)
-        gm_log(GM_LOG_INFO, "train", "stopped by train.max_steps behind step %lld, before the first epoch was over; the model lies in %s/last",
-               (long long)r->at.step, r->options->out);
+        gm_log(
+            GM_LOG_INFO, "train",
+            "stopped by train.max_steps behind step %lld, before the first epoch was over; the model lies in %s/last",
+            (long long)r->at.step, r->options->out);
     else if (r->dev.records.count == 0)
-        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; the model lies in %s/best", (long long)r->at.step, r->options->out);
+        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; the model lies in %s/best", (long long)r->at.step,
+               r->options->out);
     else
-        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best MNER F1 %.4f in epoch %lld; the model lies in %s/best", (long long)r->at.step,
-               r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
+        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best MNER F1 %.4f in epoch %lld; the model lies in %s/best",
+               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
 }
 
 static gm_status train(gm_run *r, gm_err *err)
@@ -230,7 +239,9 @@ static gm_status train(gm_run *r, gm_err *err)
     while (status == GM_OK && !is_finished(r)) {
         status = run_epoch(r, &bar, err);
         if (status != GM_OK) break;
-        status = r->at.step_in_epoch == r->steps_per_epoch ? end_epoch(r, err) : gm_run_save_last(r, err); /* cut short by train.max_steps */
+        status = r->at.step_in_epoch == r->steps_per_epoch
+                     ? end_epoch(r, err)
+                     : gm_run_save_last(r, err); /* cut short by train.max_steps */
     }
     gm_progress_end(&bar);
     if (status == GM_OK) report_end(r);

@@ -366,6 +366,32 @@ static void report_forms(void **state)
     gm_records_free(&pred);
 }
 
+/* EEG without a box in gold equals SPAN: a reader must not take that for grounding. */
+static void gold_without_boxes_is_named(void **state)
+{
+    (void)state;
+    gm_err err;
+    gm_records gold = { 0 }, pred = { 0 };
+    random_files(3, &gold, &pred);
+    for (int has_boxes = 1; has_boxes >= 0; has_boxes--) {
+        gm_buffer table = { 0 };
+        int64_t boxed = 0;
+        for (size_t i = 0; i < gold.count; i++)
+            for (int32_t k = 0; k < gold.items[i].entity_count; k++) {
+                if (!has_boxes) gold.items[i].entities[k].box_count = 0;
+                boxed += gold.items[i].entities[k].box_count > 0;
+            }
+        gm_metrics m = score(&gold, &pred, by_offset);
+        assert_int_equal(m.groundable, boxed);
+        assert_ok(gm_metrics_table(&m, &table, &err));
+        assert_int_equal(strstr(table.data, "no gold entity has a box") != NULL, !has_boxes);
+        gm_buffer_free(&table);
+        gm_metrics_free(&m);
+    }
+    gm_records_free(&gold);
+    gm_records_free(&pred);
+}
+
 /* ---- refused ---- */
 
 static void refuses(gm_records *gold, gm_records *pred, gm_eval_options how, gm_status status, const char *part)
@@ -470,6 +496,7 @@ int main(void)
         cmocka_unit_test(thresholds),
         cmocka_unit_test(type_names),
         cmocka_unit_test(report_forms),
+        cmocka_unit_test(gold_without_boxes_is_named),
         cmocka_unit_test(an_unknown_id_is_refused),
         cmocka_unit_test(an_id_twice_is_refused),
         cmocka_unit_test(a_span_beyond_the_words_is_refused_by_name),

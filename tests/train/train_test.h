@@ -82,9 +82,11 @@ static inline void assert_same_file(const char *a, const char *b, const char *na
 /* Every file of both checkpoints. */
 static inline void assert_same_runs(const char *a, const char *b)
 {
-    static const char *const names[] = { "last/model.safetensors", "last/optimizer.safetensors", "last/state.json",
-                                         "last/vocab.txt", "last/config.json", "last/gmner.json",
-                                         "best/model.safetensors", "best/vocab.txt", "best/config.json", "best/gmner.json" };
+    static const char *const names[] = { "last/model.safetensors", "last/optimizer.safetensors",
+                                         "last/state.json",        "last/vocab.txt",
+                                         "last/config.json",       "last/gmner.json",
+                                         "best/model.safetensors", "best/vocab.txt",
+                                         "best/config.json",       "best/gmner.json" };
     for (size_t i = 0; i < GM_LEN(names); i++) assert_same_file(a, b, names[i]);
 }
 

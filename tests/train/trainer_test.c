@@ -57,9 +57,11 @@ static void stops_and_resumptions_do_not_change_bits(void **state)
 
 static void a_signal_stops_behind_the_step_and_saves(void **state)
 {
-    static const struct { int number; gm_status status; const char *name; } signals[] = {
-        { SIGTERM, GM_STOP_TERM, "SIGTERM" }, { SIGINT, GM_STOP_INT, "SIGINT" }
-    };
+    static const struct {
+        int number;
+        gm_status status;
+        const char *name;
+    } signals[] = { { SIGTERM, GM_STOP_TERM, "SIGTERM" }, { SIGINT, GM_STOP_INT, "SIGINT" } };
     (void)state;
     const char *whole = gmt_temp_dir();
     train_ok(whole, false, SETS(SMALL));
@@ -95,9 +97,12 @@ static void a_finished_run_resumed_does_nothing_and_says_so(void **state)
     volatile sig_atomic_t flag = 0;
     gm_log_set_level(GM_LOG_INFO);
     gm_status status = gm_config_create(&config, &err);
-    for (sets s = SETS(SMALL, "train.epochs=1"); *s != NULL && status == GM_OK; s++) status = gm_config_set(config, *s, &err);
+    for (sets s = SETS(SMALL, "train.epochs=1"); *s != NULL && status == GM_OK; s++)
+        status = gm_config_set(config, *s, &err);
     if (status == GM_OK)
-        status = gm_train(config, &(gm_train_options) { .out = out, .device = "cpu", .isa = "auto", .resume = true, .signal = &flag }, &err);
+        status = gm_train(
+            config, &(gm_train_options) { .out = out, .device = "cpu", .isa = "auto", .resume = true, .signal = &flag },
+            &err);
     gm_config_destroy(config);
     fflush(stderr);
     dup2(kept, STDERR_FILENO);
@@ -123,9 +128,10 @@ static void metrics_are_cut_back_on_resume(void **state)
     const char *whole = gmt_temp_dir(), *out = gmt_temp_dir();
     train_ok(whole, false, SETS(SMALL));
     train_ok(out, false, SETS(SMALL, "train.max_steps=3"));
-    append_to(path_of(out, "metrics.jsonl"), "{\"event\":\"step\",\"epoch\":1,\"step\":4,\"loss\":9,\"grad_norm\":9,\"lr\":9,\"tokens_per_s\":1.0}\n"
-                                             "{\"event\":\"eval\",\"epoch\":1,\"step\":4,\"span\":{\"tp\":1,\"tokens_per_s\":1.0}}\n"
-                                             "{\"event\":\"step\",\"epoch\":2,\"st");
+    append_to(path_of(out, "metrics.jsonl"),
+              "{\"event\":\"step\",\"epoch\":1,\"step\":4,\"loss\":9,\"grad_norm\":9,\"lr\":9,\"tokens_per_s\":1.0}\n"
+              "{\"event\":\"eval\",\"epoch\":1,\"step\":4,\"span\":{\"tp\":1,\"tokens_per_s\":1.0}}\n"
+              "{\"event\":\"step\",\"epoch\":2,\"st");
     train_ok(out, true, SETS(SMALL));
     assert_same_metrics(whole, out);
     assert_same_runs(whole, out);
@@ -148,7 +154,8 @@ static void a_line_of_an_unsaved_evaluation_is_cut(void **state)
     (void)state;
     const char *whole = gmt_temp_dir(), *out = stopped_before_the_evaluation();
     train_ok(whole, false, SETS(SMALL));
-    append_to(path_of(out, "metrics.jsonl"), "{\"event\":\"eval\",\"epoch\":1,\"step\":4,\"span\":{\"tp\":1},\"tokens_per_s\":1.0}\n");
+    append_to(path_of(out, "metrics.jsonl"),
+              "{\"event\":\"eval\",\"epoch\":1,\"step\":4,\"span\":{\"tp\":1},\"tokens_per_s\":1.0}\n");
     train_ok(out, true, SETS(SMALL));
     assert_same_metrics(whole, out);
     assert_same_runs(whole, out);
@@ -203,8 +210,10 @@ static void another_configuration_is_refused_with_both_values(void **state)
     (void)state;
     const char *out = gmt_temp_dir();
     train_ok(out, false, SETS(SMALL, "train.max_steps=2"));
-    train_fails(out, true, SETS(SMALL, "train.lr=2e-3"), GM_ERR_CONFIG, "train.lr is 0.002, but the run was started with 0.001");
-    train_fails(out, true, SETS(SMALL, "head=crf"), GM_ERR_CONFIG, "head is \"crf\", but the run was started with \"span\"");
+    train_fails(out, true, SETS(SMALL, "train.lr=2e-3"), GM_ERR_CONFIG,
+                "train.lr is 0.002, but the run was started with 0.001");
+    train_fails(out, true, SETS(SMALL, "head=crf"), GM_ERR_CONFIG,
+                "head is \"crf\", but the run was started with \"span\"");
     train_fails(out, true, SETS(SMALL, "seed=18446744073709551615"), GM_ERR_CONFIG, "18446744073709551615");
     train_fails(out, false, SETS(SMALL), GM_ERR_USAGE, "holds a run already: add --resume");
     /* Keys that change no result may differ. */
@@ -250,7 +259,9 @@ static void a_bad_state_is_refused(void **state)
 {
     (void)state;
     const char *out = gmt_temp_dir(), *kept = gmt_temp_dir();
-    static const struct { const char *from, *to, *text; } cases[] = {
+    static const struct {
+        const char *from, *to, *text;
+    } cases[] = {
         { "\"step\": 2", "\"step\": 3", "do not make step 3" },
         { "\"step\": 2", "\"step\": -1", "\"step\" is missing or not a count" },
         { "\"gmner\": 1", "\"gmner\": 2", "\"gmner\" is 2, this release reads 1" },
@@ -301,24 +312,28 @@ static void a_loss_that_is_no_number_stops_with_the_batchs_ids(void **state)
     snprintf(root, sizeof root, "data.root=%s", data);
     snprintf(train, sizeof train, "%s/train.jsonl", data);
     synth_file(data, "train", 24);
-    edit_file(train, "{\"id\": \"synth-train-000011\", \"tokens\": [", "{\"id\": \"the-culprit\", \"tokens\": [\"qwertyword\", ");
-    const sets all = SETS(SMALL, "data.format=records", "data.train=train.jsonl", root, "train.save_every=1", "train.max_steps=1");
+    edit_file(train, "{\"id\": \"synth-train-000011\", \"tokens\": [",
+              "{\"id\": \"the-culprit\", \"tokens\": [\"qwertyword\", ");
+    const sets all =
+        SETS(SMALL, "data.format=records", "data.train=train.jsonl", root, "train.save_every=1", "train.max_steps=1");
     const sets rest = SETS(SMALL, "data.format=records", "data.train=train.jsonl", root, "train.save_every=1");
     train_ok(out, false, all);
     poison(out, "qwertyword");
     const gm_status status = train_with(out, true, 0, rest, &err);
     long long step = 0;
-    if (status != GM_ERR_NUMERIC || sscanf(err.text, "step %lld: the loss is", &step) != 1) fail_msg("%s: %s", gm_status_name(status), err.text);
+    if (status != GM_ERR_NUMERIC || sscanf(err.text, "step %lld: the loss is", &step) != 1)
+        fail_msg("%s: %s", gm_status_name(status), err.text);
     assert_non_null(strstr(err.text, "the-culprit"));
     int named = strstr(err.text, "the-culprit") != NULL;
     for (const char *at = err.text; (at = strstr(at, "synth-train-")) != NULL; at++) named++;
-    assert_int_equal(named, 6); /* the whole batch, nothing else */
+    assert_int_equal(named, 6);                            /* the whole batch, nothing else */
     assert_int_equal(state_number(out, "step"), step - 1); /* the newest checkpoint is the one before */
     static const char *const names[] = { "last/model.safetensors", "last/optimizer.safetensors", "last/state.json" };
     assert_ok(gm_make_dirs(path_of(kept, "last"), &err));
     for (size_t i = 0; i < GM_LEN(names); i++) copy_file(path_of(out, names[i]), path_of(kept, names[i]));
     gm_err again = { 0 };
-    assert_int_equal(train_with(out, true, 0, rest, &again), GM_ERR_NUMERIC); /* it loads, and fails in the same place */
+    assert_int_equal(train_with(out, true, 0, rest, &again),
+                     GM_ERR_NUMERIC); /* it loads, and fails in the same place */
     assert_string_equal(err.text, again.text);
     for (size_t i = 0; i < GM_LEN(names); i++) assert_same_file(out, kept, names[i]);
     assert_false(gm_path_exists(path_of(out, "last.part")));
@@ -337,7 +352,8 @@ static void the_switch_for_dense_embeddings_moves_every_row(void **state)
         assert_ok(gm_model_load(path_of(out, "last"), false, &before, &err));
         train_ok(out, true, SETS(SMALL, "train.weight_decay=0.5", switches[i]));
         assert_ok(gm_model_load(path_of(out, "last"), false, &after, &err));
-        const int32_t h = before.bert.config.hidden, mask = gm_wordpiece_find(before.wordpiece, "[MASK]"), sep = gm_wordpiece_find(before.wordpiece, "[SEP]");
+        const int32_t h = before.bert.config.hidden, mask = gm_wordpiece_find(before.wordpiece, "[MASK]"),
+                      sep = gm_wordpiece_find(before.wordpiece, "[SEP]");
         const float *x = before.bert.word->value, *y = after.bert.word->value;
         assert_int_equal(memcmp(x + mask * h, y + mask * h, (size_t)h * sizeof *x) != 0, i == 1);
         assert_true(memcmp(x + sep * h, y + sep * h, (size_t)h * sizeof *x) != 0); /* every sentence has it */
