@@ -27,7 +27,7 @@ template <int COLS> struct tiling {
 struct pair {
     int sequence, head, queries, keys, bias_reach;
     size_t first_query, first_key, column;
-    const float *bias;        /* of the head, at distance 0; or NULL */
+    const float *bias; /* of the head, at distance 0; or NULL */
     float scale;
     bool is_causal;
 };
@@ -49,7 +49,8 @@ template <class Args> static __device__ __forceinline__ pair pair_of(const Args 
     return p;
 }
 
-template <class T> static __device__ __forceinline__ const T *row_of(const void *base, size_t row, int stride, size_t column)
+template <class T>
+static __device__ __forceinline__ const T *row_of(const void *base, size_t row, int stride, size_t column)
 {
     return (const T *)base + row * (size_t)stride + column;
 }
@@ -92,7 +93,8 @@ static __device__ __forceinline__ void load_rows(float *to, const T *from, int s
 }
 
 /* s[r] += own row r . row. Reads of own rows are the same in all lanes, those of `row` a row a lane. */
-template <int COLS> static __device__ __forceinline__ void add_products(const float *own, const float *row, float s[OWN])
+template <int COLS>
+static __device__ __forceinline__ void add_products(const float *own, const float *row, float s[OWN])
 {
 #pragma unroll 2
     for (int c = 0; c < 32 * COLS; c += 4) {
@@ -107,7 +109,8 @@ template <int COLS> static __device__ __forceinline__ void add_products(const fl
 
 /* sum[r] += weights of own row r times the first n rows; weights beyond n and rows up to a multiple of 4 are 0. */
 template <int COLS>
-static __device__ __forceinline__ void add_rows(const float *weight, const float *rows, int n, int lane, float sum[OWN][COLS])
+static __device__ __forceinline__ void add_rows(const float *weight, const float *rows, int n, int lane,
+                                                float sum[OWN][COLS])
 {
 #pragma unroll 1
     for (int j = 0; j < n; j += 4) {
@@ -126,7 +129,8 @@ static __device__ __forceinline__ void add_rows(const float *weight, const float
 }
 
 /* Dropout scales of OWN queries and 32 keys, written a counter a lane where lanes then read their own key's. */
-static __device__ __forceinline__ void draw_scales(const pair &p, const gm_drop_args &drop, int query, int key, int lane, float *to)
+static __device__ __forceinline__ void draw_scales(const pair &p, const gm_drop_args &drop, int query, int key,
+                                                   int lane, float *to)
 {
     if (drop.p == 0.0f) return;
     const int group = lane % 8 * 4;
@@ -135,13 +139,15 @@ static __device__ __forceinline__ void draw_scales(const pair &p, const gm_drop_
 }
 
 /* What one warp knows of its queries while it goes through the keys. */
-template <int COLS> struct running { float out[OWN][COLS], top[OWN], sum[OWN]; };
+template <int COLS> struct running {
+    float out[OWN][COLS], top[OWN], sum[OWN];
+};
 
 /* OWN queries from `query`, 32 keys from `key`, whose rows are k and v. sum is a lane's share until the end. */
 template <int COLS>
-static __device__ __forceinline__ void forward_step(const pair &p, const gm_drop_args &drop, int query, int key, int lane,
-                                                    const float *own, const float *k, const float *v, float *weight,
-                                                    running<COLS> &now)
+static __device__ __forceinline__ void forward_step(const pair &p, const gm_drop_args &drop, int query, int key,
+                                                    int lane, const float *own, const float *k, const float *v,
+                                                    float *weight, running<COLS> &now)
 {
     float s[OWN] = { 0.0f, 0.0f, 0.0f, 0.0f };
     draw_scales(p, drop, query, key, lane, weight);
@@ -165,7 +171,8 @@ static __device__ __forceinline__ void forward_step(const pair &p, const gm_drop
 }
 
 template <class T, int COLS>
-static __device__ __forceinline__ void store_queries(const gm_attention &a, const pair &p, int query, int lane, running<COLS> &now)
+static __device__ __forceinline__ void store_queries(const gm_attention &a, const pair &p, int query, int lane,
+                                                     running<COLS> &now)
 {
 #pragma unroll
     for (int r = 0; r < OWN; r++) {
@@ -177,7 +184,8 @@ static __device__ __forceinline__ void store_queries(const gm_attention &a, cons
 #pragma unroll
         for (int c = 0; c < COLS; c++)
             if (lane + 32 * c < a.width) gm_store(out + lane + 32 * c, sees ? now.out[r][c] / sum : 0.0f);
-        if (lane == 0 && a.lse != NULL) a.lse[row * (size_t)a.heads + (size_t)p.head] = sees ? now.top[r] + logf(sum) : -INFINITY;
+        if (lane == 0 && a.lse != NULL)
+            a.lse[row * (size_t)a.heads + (size_t)p.head] = sees ? now.top[r] + logf(sum) : -INFINITY;
     }
 }
 
@@ -210,10 +218,10 @@ static __global__ void __launch_bounds__(32 * tiling<COLS>::FORWARD_WARPS, 2)
             if (first == 0 || p.keys > TILE) { /* else the keys of the last queries are still there */
                 const int rows = (count + STEP - 1) / STEP * STEP;
                 __syncthreads();
-                load_rows<T, COLS>(k, row_of<T>(a.k, p.first_key + (size_t)from, a.k_stride, p.column), a.k_stride, count,
-                                   rows, a.width, is_aligned, (int)threadIdx.x, 32 * WARPS);
-                load_rows<T, COLS>(v, row_of<T>(a.v, p.first_key + (size_t)from, a.v_stride, p.column), a.v_stride, count,
-                                   rows, a.width, is_aligned, (int)threadIdx.x, 32 * WARPS);
+                load_rows<T, COLS>(k, row_of<T>(a.k, p.first_key + (size_t)from, a.k_stride, p.column), a.k_stride,
+                                   count, rows, a.width, is_aligned, (int)threadIdx.x, 32 * WARPS);
+                load_rows<T, COLS>(v, row_of<T>(a.v, p.first_key + (size_t)from, a.v_stride, p.column), a.v_stride,
+                                   count, rows, a.width, is_aligned, (int)threadIdx.x, 32 * WARPS);
                 __syncthreads();
             }
             if (query < p.queries)
@@ -235,7 +243,8 @@ template <int WIDTH> struct fragments {
 
 /* 16 queries x 32 keys; k: rows of keys, WIDTH + 8 apart: 8 of them, read 16 bytes each, fall into different banks. */
 template <int WIDTH>
-static __device__ __forceinline__ void mma_scores(const fragments<WIDTH> &now, const gm_bf16 *k, int lane, float s[4][4])
+static __device__ __forceinline__ void mma_scores(const fragments<WIDTH> &now, const gm_bf16 *k, int lane,
+                                                  float s[4][4])
 {
 #pragma unroll
     for (int n = 0; n < 4; n++) {
@@ -251,7 +260,8 @@ static __device__ __forceinline__ void mma_scores(const fragments<WIDTH> &now, c
 }
 
 template <int WIDTH>
-static __device__ __forceinline__ void mma_values(const float s[4][4], const gm_bf16 *v, int lane, fragments<WIDTH> &now)
+static __device__ __forceinline__ void mma_values(const float s[4][4], const gm_bf16 *v, int lane,
+                                                  fragments<WIDTH> &now)
 {
 #pragma unroll
     for (int n = 0; n < 4; n += 2) { /* 16 keys */
@@ -269,7 +279,8 @@ static __device__ __forceinline__ void mma_values(const float s[4][4], const gm_
 
 /* Drops 16 queries x 8 keys. Their 32 counters are drawn one a lane: lane 4 g + t takes row g + 8 (t % 2) and keys
  * 4 (t / 2) .. + 3, of which it keeps two and its neighbour's row gets two. */
-static __device__ __forceinline__ void mma_drop(const pair &p, const gm_drop_args &drop, int query, int key, int lane, float s[4])
+static __device__ __forceinline__ void mma_drop(const pair &p, const gm_drop_args &drop, int query, int key, int lane,
+                                                float s[4])
 {
     const int odd = lane % 2;
     const float4 scale = drop_keys(p, drop, query + lane / 4 + 8 * odd, key + lane % 4 / 2 * 4);
@@ -296,7 +307,8 @@ static __device__ __forceinline__ float quad_sum(float v)
 
 /* Scores become exp(score - top), undropped, and what was summed before shrinks to the new top. */
 template <int WIDTH>
-static __device__ __forceinline__ void mma_soften(const pair &p, int query, int key, int lane, float s[4][4], fragments<WIDTH> &now)
+static __device__ __forceinline__ void mma_soften(const pair &p, int query, int key, int lane, float s[4][4],
+                                                  fragments<WIDTH> &now)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) { /* rows g and g + 8 */
@@ -326,7 +338,8 @@ static __device__ __forceinline__ void mma_soften(const pair &p, int query, int 
 
 /* Queries from `query` as left side of a product, straight from memory: each is read once. */
 template <int WIDTH>
-static __device__ __forceinline__ void mma_start(const gm_attention &a, const pair &p, int query, int lane, fragments<WIDTH> &now)
+static __device__ __forceinline__ void mma_start(const gm_attention &a, const pair &p, int query, int lane,
+                                                 fragments<WIDTH> &now)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -345,7 +358,8 @@ static __device__ __forceinline__ void mma_start(const gm_attention &a, const pa
 }
 
 template <int WIDTH>
-static __device__ __forceinline__ void mma_store(const gm_attention &a, const pair &p, int query, int lane, const fragments<WIDTH> &now)
+static __device__ __forceinline__ void mma_store(const gm_attention &a, const pair &p, int query, int lane,
+                                                 const fragments<WIDTH> &now)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -357,23 +371,27 @@ static __device__ __forceinline__ void mma_store(const gm_attention &a, const pa
         gm_bf16 *out = (gm_bf16 *)a.out + row * (size_t)a.out_stride + p.column + lane % 4 * 2;
 #pragma unroll
         for (int c = 0; c < WIDTH / 8; c++)
-            *reinterpret_cast<uint32_t *>(out + 8 * c) = sees ? gm_pair(now.out[c][2 * h] / sum, now.out[c][2 * h + 1] / sum) : 0u;
+            *reinterpret_cast<uint32_t *>(out + 8 * c) =
+                sees ? gm_pair(now.out[c][2 * h] / sum, now.out[c][2 * h + 1] / sum) : 0u;
         if (lane % 4 == 0 && a.lse != NULL)
             a.lse[row * (size_t)a.heads + (size_t)p.head] = sees ? now.top[h] + logf(sum) : -INFINITY;
     }
 }
 
 /* A tile of keys or values to shared memory, rows beyond count zeros. */
-template <int WIDTH> static __device__ __forceinline__ void mma_load(gm_bf16 *to, const gm_bf16 *from, int stride, int count, int rows)
+template <int WIDTH>
+static __device__ __forceinline__ void mma_load(gm_bf16 *to, const gm_bf16 *from, int stride, int count, int rows)
 {
     for (int i = (int)threadIdx.x; i < rows * (WIDTH / 8); i += 32 * MMA_WARPS) {
         const int row = i / (WIDTH / 8), column = i % (WIDTH / 8) * 8;
         const bool is_real = row < count;
-        cp_async16(to + row * (WIDTH + 8) + column, from + (size_t)(is_real ? row : 0) * (size_t)stride + column, is_real ? 16 : 0);
+        cp_async16(to + row * (WIDTH + 8) + column, from + (size_t)(is_real ? row : 0) * (size_t)stride + column,
+                   is_real ? 16 : 0);
     }
 }
 
-template <int WIDTH> static __global__ void __launch_bounds__(32 * MMA_WARPS) forward_mma(gm_attention a, gm_drop_args drop)
+template <int WIDTH>
+static __global__ void __launch_bounds__(32 * MMA_WARPS) forward_mma(gm_attention a, gm_drop_args drop)
 {
     GM_DYN_SMEM(gm_bf16, k);
     gm_bf16 *v = k + MMA_TILE * (WIDTH + 8);
@@ -387,8 +405,10 @@ template <int WIDTH> static __global__ void __launch_bounds__(32 * MMA_WARPS) fo
             const int count = min((int)MMA_TILE, p.keys - from), rows = (count + STEP - 1) / STEP * STEP;
             if (first == 0 || p.keys > MMA_TILE) {
                 __syncthreads();
-                mma_load<WIDTH>(k, row_of<gm_bf16>(a.k, p.first_key + (size_t)from, a.k_stride, p.column), a.k_stride, count, rows);
-                mma_load<WIDTH>(v, row_of<gm_bf16>(a.v, p.first_key + (size_t)from, a.v_stride, p.column), a.v_stride, count, rows);
+                mma_load<WIDTH>(k, row_of<gm_bf16>(a.k, p.first_key + (size_t)from, a.k_stride, p.column), a.k_stride,
+                                count, rows);
+                mma_load<WIDTH>(v, row_of<gm_bf16>(a.v, p.first_key + (size_t)from, a.v_stride, p.column), a.v_stride,
+                                count, rows);
                 cp_async_commit();
                 cp_async_wait<0>();
                 __syncthreads();
@@ -410,7 +430,8 @@ template <int WIDTH> static __global__ void __launch_bounds__(32 * MMA_WARPS) fo
 /* Backward. Of a query: lse, and the sum over keys of probability times its gradient, which is dout . out with dropout
  * as well (Dao et al. 2022, appendix B.4). */
 template <class T, int COLS>
-static __device__ __forceinline__ float dot_out(const gm_attention_grad &a, const pair &p, int query, const float *dout, int lane)
+static __device__ __forceinline__ float dot_out(const gm_attention_grad &a, const pair &p, int query, const float *dout,
+                                                int lane)
 {
     const T *out = row_of<T>(a.out, p.first_query + (size_t)query, a.out_stride, p.column);
     float sum = 0.0f;
@@ -429,20 +450,22 @@ static __device__ __forceinline__ float probability(const pair &p, int query, in
 }
 
 template <class T, int COLS>
-static __device__ __forceinline__ void store_rows(void *to, size_t first, int stride, size_t column, int rows, int width, int lane,
-                                                  float scale, const float v[OWN][COLS])
+static __device__ __forceinline__ void store_rows(void *to, size_t first, int stride, size_t column, int rows,
+                                                  int width, int lane, float scale, const float v[OWN][COLS])
 {
 #pragma unroll
     for (int r = 0; r < OWN; r++)
 #pragma unroll
         for (int c = 0; c < COLS; c++)
             if (r < rows && lane + 32 * c < width)
-                gm_store((T *)to + (first + (size_t)r) * (size_t)stride + column + (size_t)(lane + 32 * c), scale * v[r][c]);
+                gm_store((T *)to + (first + (size_t)r) * (size_t)stride + column + (size_t)(lane + 32 * c),
+                         scale * v[r][c]);
 }
 
 /* Adds a tile of score gradients ([queries][STEP], m x n of them real) to the block's part of dbias. A thread owns the
  * columns it adds to, and adds diagonal after diagonal, so the order is fixed. */
-static __device__ __forceinline__ void add_diagonals(const pair &p, const float *ds, int query, int m, int key, int n, float *partial)
+static __device__ __forceinline__ void add_diagonals(const pair &p, const float *ds, int query, int m, int key, int n,
+                                                     float *partial)
 {
     const int low = key - (query + m - 1), high = key + n - 1 - query, reach = p.bias_reach;
     const int first = max(-reach, min(reach, low)), last = max(-reach, min(reach, high));
@@ -477,8 +500,9 @@ template <int COLS> struct backward_memory {
 
 /* dq, and the pair's part of dbias: own rows are queries (q, dout), the tile's are keys (k, v). */
 template <class T, int COLS>
-static __device__ __forceinline__ void backward_queries(const gm_attention_grad &a, const pair &p, const gm_drop_args &drop,
-                                                        bool is_aligned, float *shared, float *dbias)
+static __device__ __forceinline__ void backward_queries(const gm_attention_grad &a, const pair &p,
+                                                        const gm_drop_args &drop, bool is_aligned, float *shared,
+                                                        float *dbias)
 {
     enum { LD = tiling<COLS>::LD, WARPS = tiling<COLS>::BACKWARD_WARPS, TILE = tiling<COLS>::BACKWARD_TILE };
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
@@ -488,9 +512,10 @@ static __device__ __forceinline__ void backward_queries(const gm_attention_grad 
         const size_t row = p.first_query + (size_t)query;
         float dq[OWN][COLS] = {}, lse[OWN] = {}, delta[OWN] = {};
         __syncwarp(); /* the last queries of this warp are done with */
-        load_rows<T, COLS>(at.own_a, row_of<T>(a.q, row, a.q_stride, p.column), a.q_stride, left, OWN, a.width, is_aligned, lane, 32);
-        load_rows<T, COLS>(at.own_b, row_of<T>(a.dout, row, a.out_stride, p.column), a.out_stride, left, OWN, a.width, is_aligned,
-                           lane, 32);
+        load_rows<T, COLS>(at.own_a, row_of<T>(a.q, row, a.q_stride, p.column), a.q_stride, left, OWN, a.width,
+                           is_aligned, lane, 32);
+        load_rows<T, COLS>(at.own_b, row_of<T>(a.dout, row, a.out_stride, p.column), a.out_stride, left, OWN, a.width,
+                           is_aligned, lane, 32);
         __syncwarp();
 #pragma unroll
         for (int r = 0; r < OWN; r++)
@@ -504,10 +529,10 @@ static __device__ __forceinline__ void backward_queries(const gm_attention_grad 
                 const int rows = (count + STEP - 1) / STEP * STEP;
                 const size_t key = p.first_key + (size_t)from;
                 __syncthreads();
-                load_rows<T, COLS>(at.a, row_of<T>(a.k, key, a.k_stride, p.column), a.k_stride, count, rows, a.width, is_aligned,
-                                   (int)threadIdx.x, 32 * WARPS);
-                load_rows<T, COLS>(at.b, row_of<T>(a.v, key, a.v_stride, p.column), a.v_stride, count, rows, a.width, is_aligned,
-                                   (int)threadIdx.x, 32 * WARPS);
+                load_rows<T, COLS>(at.a, row_of<T>(a.k, key, a.k_stride, p.column), a.k_stride, count, rows, a.width,
+                                   is_aligned, (int)threadIdx.x, 32 * WARPS);
+                load_rows<T, COLS>(at.b, row_of<T>(a.v, key, a.v_stride, p.column), a.v_stride, count, rows, a.width,
+                                   is_aligned, (int)threadIdx.x, 32 * WARPS);
                 __syncthreads();
             }
             for (int j = 0; j < count; j += STEP) {
@@ -539,8 +564,8 @@ static __device__ __forceinline__ void backward_queries(const gm_attention_grad 
 
 /* dk and dv: own rows are keys (k, v), the tile's are queries (q, dout). */
 template <class T, int COLS>
-static __device__ __forceinline__ void backward_keys(const gm_attention_grad &a, const pair &p, const gm_drop_args &drop,
-                                                     bool is_aligned, float *shared)
+static __device__ __forceinline__ void backward_keys(const gm_attention_grad &a, const pair &p,
+                                                     const gm_drop_args &drop, bool is_aligned, float *shared)
 {
     enum { LD = tiling<COLS>::LD, WARPS = tiling<COLS>::BACKWARD_WARPS, TILE = tiling<COLS>::BACKWARD_TILE };
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
@@ -550,8 +575,10 @@ static __device__ __forceinline__ void backward_keys(const gm_attention_grad &a,
         const size_t row = p.first_key + (size_t)key;
         float dk[OWN][COLS] = {}, dv[OWN][COLS] = {};
         __syncwarp();
-        load_rows<T, COLS>(at.own_a, row_of<T>(a.k, row, a.k_stride, p.column), a.k_stride, left, OWN, a.width, is_aligned, lane, 32);
-        load_rows<T, COLS>(at.own_b, row_of<T>(a.v, row, a.v_stride, p.column), a.v_stride, left, OWN, a.width, is_aligned, lane, 32);
+        load_rows<T, COLS>(at.own_a, row_of<T>(a.k, row, a.k_stride, p.column), a.k_stride, left, OWN, a.width,
+                           is_aligned, lane, 32);
+        load_rows<T, COLS>(at.own_b, row_of<T>(a.v, row, a.v_stride, p.column), a.v_stride, left, OWN, a.width,
+                           is_aligned, lane, 32);
         __syncwarp();
         for (int from = 0; from < p.queries; from += TILE) {
             const int count = min((int)TILE, p.queries - from);
@@ -559,10 +586,10 @@ static __device__ __forceinline__ void backward_keys(const gm_attention_grad &a,
                 const int rows = (count + STEP - 1) / STEP * STEP;
                 const size_t query = p.first_query + (size_t)from;
                 __syncthreads();
-                load_rows<T, COLS>(at.a, row_of<T>(a.q, query, a.q_stride, p.column), a.q_stride, count, rows, a.width, is_aligned,
-                                   (int)threadIdx.x, 32 * WARPS);
-                load_rows<T, COLS>(at.b, row_of<T>(a.dout, query, a.out_stride, p.column), a.out_stride, count, rows, a.width,
+                load_rows<T, COLS>(at.a, row_of<T>(a.q, query, a.q_stride, p.column), a.q_stride, count, rows, a.width,
                                    is_aligned, (int)threadIdx.x, 32 * WARPS);
+                load_rows<T, COLS>(at.b, row_of<T>(a.dout, query, a.out_stride, p.column), a.out_stride, count, rows,
+                                   a.width, is_aligned, (int)threadIdx.x, 32 * WARPS);
                 for (int i = (int)threadIdx.x; i < rows; i += 32 * WARPS)
                     at.lse[i] = i < count ? a.lse[(query + (size_t)i) * (size_t)a.heads + (size_t)p.head] : 0.0f;
                 __syncthreads(); /* dout is read back below */
@@ -632,7 +659,8 @@ static __global__ void __launch_bounds__(128) add_dbias(const float *parts, int 
 static gm_status check_width(const gm_device *dev, int32_t width)
 {
     if (width <= MAX_WIDTH) return GM_OK;
-    return gm_fail(dev->err, GM_ERR_SHAPE, "attention: a head has %d columns, a GPU takes up to %d", width, (int)MAX_WIDTH);
+    return gm_fail(dev->err, GM_ERR_SHAPE, "attention: a head has %d columns, a GPU takes up to %d", width,
+                   (int)MAX_WIDTH);
 }
 
 template <class T, int COLS> static gm_status launch_forward(const gm_attention *a, gm_device *dev, bool is_aligned)
@@ -650,15 +678,16 @@ template <int WIDTH> static gm_status launch_mma(const gm_attention *a, gm_devic
 template <class Args> static bool can_load(const Args *a, size_t bytes, size_t element)
 {
     const int32_t n = (int32_t)(bytes / element);
-    return gm_is_aligned(a->q, bytes) && gm_is_aligned(a->k, bytes) && gm_is_aligned(a->v, bytes) && a->q_stride % n == 0
-        && a->k_stride % n == 0 && a->v_stride % n == 0 && a->width % n == 0;
+    return gm_is_aligned(a->q, bytes) && gm_is_aligned(a->k, bytes) && gm_is_aligned(a->v, bytes) &&
+           a->q_stride % n == 0 && a->k_stride % n == 0 && a->v_stride % n == 0 && a->width % n == 0;
 }
 
-/* Tensor cores take bfloat16 only; an overload for it comes first. */
+/* Tensor cores take bfloat16 only, heads of these widths, rows that copies of 16 bytes can read. */
 template <class T> static bool takes_mma(const gm_attention *) { return false; }
 template <> bool takes_mma<gm_bf16>(const gm_attention *a)
 {
-    return (a->width == 32 || a->width == 64) && can_load(a, 16, sizeof(gm_bf16)) && gm_is_aligned(a->out, 4) && a->out_stride % 2 == 0;
+    return (a->width == 32 || a->width == 64) && can_load(a, 16, sizeof(gm_bf16)) && gm_is_aligned(a->out, 4) &&
+           a->out_stride % 2 == 0;
 }
 
 template <class T> static gm_status attention_forward(const gm_attention *a, gm_device *dev)
@@ -675,14 +704,16 @@ template <class T> static gm_status attention_forward(const gm_attention *a, gm_
 template <class T, int COLS>
 static gm_status launch_backward(const gm_attention_grad *a, gm_device *dev, bool is_aligned, float *parts)
 {
-    return GM_LAUNCH(dev, (backward_plain<T, COLS>), dim3((unsigned)(a->sequences * a->heads), 2), 32 * tiling<COLS>::BACKWARD_WARPS,
-                     tiling<COLS>::BACKWARD_FLOATS * sizeof(float), *a, drop_args(&a->drop, dev), is_aligned, parts);
+    return GM_LAUNCH(dev, (backward_plain<T, COLS>), dim3((unsigned)(a->sequences * a->heads), 2),
+                     32 * tiling<COLS>::BACKWARD_WARPS, tiling<COLS>::BACKWARD_FLOATS * sizeof(float), *a,
+                     drop_args(&a->drop, dev), is_aligned, parts);
 }
 
 template <class T> static gm_status attention_backward(const gm_attention_grad *a, gm_device *dev)
 {
     const int32_t columns = a->heads * (2 * a->bias_reach + 1);
-    const bool is_aligned = can_load(a, 4 * sizeof(T), sizeof(T)) && gm_is_aligned(a->dout, 4 * sizeof(T)) && a->out_stride % 4 == 0;
+    const bool is_aligned =
+        can_load(a, 4 * sizeof(T), sizeof(T)) && gm_is_aligned(a->dout, 4 * sizeof(T)) && a->out_stride % 4 == 0;
     void *parts = NULL;
     GM_TRY(check_width(dev, a->width));
     if (a->sequences == 0) return GM_OK;
@@ -695,7 +726,8 @@ template <class T> static gm_status attention_backward(const gm_attention_grad *
     else
         GM_TRY((launch_backward<T, 4>(a, dev, is_aligned, (float *)parts)));
     if (a->dbias == NULL) return GM_OK;
-    return GM_LAUNCH(dev, add_dbias, gm_blocks(columns, 128), 128, 0, (const float *)parts, a->sequences, columns, a->dbias);
+    return GM_LAUNCH(dev, add_dbias, gm_blocks(columns, 128), 128, 0, (const float *)parts, a->sequences, columns,
+                     a->dbias);
 }
 
 GM_KERNELS_CUDA(attention)

@@ -10,7 +10,8 @@
  * over rows depends on the true number of rows alone. */
 enum { WARPS = 4, THREADS = 256, MAX_WIDTH = 4 * THREADS, PARTS = 256, SLICES = 16 };
 
-static __device__ __forceinline__ gm_token token_of(const gm_token *token, int row, const gm_drop_args &a, const gm_drop_args &b)
+static __device__ __forceinline__ gm_token token_of(const gm_token *token, int row, const gm_drop_args &a,
+                                                    const gm_drop_args &b)
 {
     const gm_token none = { 0, 0 };
     return a.p != 0.0f || b.p != 0.0f ? token[row] : none;
@@ -47,8 +48,8 @@ template <bool QUADS, class T> static __device__ __forceinline__ void store_quad
 
 /* v = residual + drop(x) as it is stored, and stores it. */
 template <bool QUADS, class T>
-static __device__ __forceinline__ void add_residual(const gm_residual_norm &a, const gm_drop_args &drop, gm_token token, size_t row,
-                                                    int column, float v[4])
+static __device__ __forceinline__ void add_residual(const gm_residual_norm &a, const gm_drop_args &drop, gm_token token,
+                                                    size_t row, int column, float v[4])
 {
     const size_t at = row * (size_t)a.width + (size_t)column;
     const int n = a.width - column;
@@ -66,8 +67,9 @@ static __device__ __forceinline__ void add_residual(const gm_residual_norm &a, c
 }
 
 template <bool QUADS, class T>
-static __device__ __forceinline__ void store_norm(const gm_residual_norm &a, const gm_drop_args &drop_out, gm_token token, size_t row,
-                                                  int column, float mean, float rstd, const float v[4])
+static __device__ __forceinline__ void store_norm(const gm_residual_norm &a, const gm_drop_args &drop_out,
+                                                  gm_token token, size_t row, int column, float mean, float rstd,
+                                                  const float v[4])
 {
     const int n = a.width - column;
     float gamma[4], beta[4], y[4];
@@ -79,7 +81,8 @@ static __device__ __forceinline__ void store_norm(const gm_residual_norm &a, con
     store_quad<QUADS>((T *)a.norm + row * (size_t)a.width + (size_t)column, n, y);
 }
 
-static __device__ __forceinline__ void keep_statistics(const gm_residual_norm &a, int row, int lane, float mean, float rstd)
+static __device__ __forceinline__ void keep_statistics(const gm_residual_norm &a, int row, int lane, float mean,
+                                                       float rstd)
 {
     if (lane != 0) return;
     if (a.mean != NULL) a.mean[row] = mean;
@@ -119,7 +122,8 @@ static __global__ void __launch_bounds__(32 * WARPS)
 
 /* Any width and alignment: the row is read back from `sum`, each lane what it wrote itself. */
 template <class T>
-static __global__ void __launch_bounds__(32 * WARPS) forward_by_loops(gm_residual_norm a, gm_drop_args drop, gm_drop_args drop_out)
+static __global__ void __launch_bounds__(32 * WARPS)
+    forward_by_loops(gm_residual_norm a, gm_drop_args drop, gm_drop_args drop_out)
 {
     const int lane = (int)threadIdx.x % 32, row = (int)blockIdx.x * WARPS + (int)threadIdx.x / 32;
     if (row >= *a.n_rows) return;
@@ -144,7 +148,8 @@ static __global__ void __launch_bounds__(32 * WARPS) forward_by_loops(gm_residua
     }
 }
 
-static bool rows_are_quads(int32_t width, size_t quad_bytes, const void *const *rows, int n, const float *gamma, const float *beta)
+static bool rows_are_quads(int32_t width, size_t quad_bytes, const void *const *rows, int n, const float *gamma,
+                           const float *beta)
 {
     bool is_aligned = width % 4 == 0 && width <= MAX_WIDTH && gm_is_aligned(gamma, 16) && gm_is_aligned(beta, 16);
     for (int i = 0; i < n; i++) is_aligned = is_aligned && gm_is_aligned(rows[i], quad_bytes);
@@ -180,8 +185,9 @@ static __device__ __forceinline__ float2 sum_pair(float a, float b, float2 *red)
 
 /* Normalised row and gradient of its affine image, four columns. */
 template <bool QUADS, class T>
-static __device__ __forceinline__ void load_grad(const gm_residual_norm_grad &a, const gm_drop_args &drop_out, gm_token token,
-                                                 size_t row, int column, float mean, float rstd, float hat[4], float d[4])
+static __device__ __forceinline__ void load_grad(const gm_residual_norm_grad &a, const gm_drop_args &drop_out,
+                                                 gm_token token, size_t row, int column, float mean, float rstd,
+                                                 float hat[4], float d[4])
 {
     const size_t at = row * (size_t)a.width + (size_t)column;
     const int n = a.width - column;
@@ -192,7 +198,8 @@ static __device__ __forceinline__ void load_grad(const gm_residual_norm_grad &a,
     for (int j = 0; j < 4; j++) hat[j] = (hat[j] - mean) * rstd;
 }
 
-template <bool QUADS, class T> static __device__ __forceinline__ void put_grad(T *to, int n, bool adds, const float v[4])
+template <bool QUADS, class T>
+static __device__ __forceinline__ void put_grad(T *to, int n, bool adds, const float v[4])
 {
     float w[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
     if (adds) load_quad<QUADS>(to, n, w);
@@ -203,8 +210,9 @@ template <bool QUADS, class T> static __device__ __forceinline__ void put_grad(T
 
 /* d (times gamma on entry) becomes the gradient of the sum, and goes to dresidual and, dropped, to dx. */
 template <bool QUADS, class T>
-static __device__ __forceinline__ void store_grads(const gm_residual_norm_grad &a, const gm_drop_args &drop, gm_token token, size_t row,
-                                                   int column, float rstd, float2 mean, const float hat[4], float d[4])
+static __device__ __forceinline__ void store_grads(const gm_residual_norm_grad &a, const gm_drop_args &drop,
+                                                   gm_token token, size_t row, int column, float rstd, float2 mean,
+                                                   const float hat[4], float d[4])
 {
     const size_t at = row * (size_t)a.width + (size_t)column;
     const int n = a.width - column;
@@ -230,7 +238,8 @@ static __global__ void __launch_bounds__(THREADS)
     __shared__ float2 red[2][THREADS / 32];
     const int column = 4 * (int)threadIdx.x, n = *a.n_rows;
     const bool is_live = column < a.width;
-    float gamma[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, dgamma[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, dbeta[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+    float gamma[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, dgamma[4] = { 0.0f, 0.0f, 0.0f, 0.0f },
+          dbeta[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
     if ((int)blockIdx.x >= n) return;
     if (is_live) gm_load4(a.gamma + column, gamma);
     for (int row = (int)blockIdx.x, turn = 0; row < n; row += PARTS, turn ^= 1) {
@@ -293,14 +302,16 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* Second stage: 32 columns a block, SLICES threads a column so that loads overlap; their sums are added in order. */
 static __global__ void __launch_bounds__(32 * SLICES)
-    add_parts(const float *partial, const int32_t *n_rows, int width, float *dgamma, float *dbeta, bool add_dgamma, bool add_dbeta)
+    add_parts(const float *partial, const int32_t *n_rows, int width, float *dgamma, float *dbeta, bool add_dgamma,
+              bool add_dbeta)
 {
     __shared__ float red[SLICES][32];
     const int lane = (int)threadIdx.x % 32, slice = (int)threadIdx.x / 32, column = (int)blockIdx.x * 32 + lane;
     const int parts = min(*n_rows, (int)PARTS);
     float sum = 0.0f;
     if (column < 2 * width)
-        for (int part = slice; part < parts; part += SLICES) sum += partial[(size_t)part * 2 * (size_t)width + (size_t)column];
+        for (int part = slice; part < parts; part += SLICES)
+            sum += partial[(size_t)part * 2 * (size_t)width + (size_t)column];
     red[slice][lane] = sum;
     __syncthreads();
     if (slice != 0 || column >= 2 * width) return;
@@ -318,14 +329,16 @@ template <class T> static gm_status residual_norm_backward(const gm_residual_nor
     const int blocks = a->capacity < PARTS ? a->capacity : PARTS;
     const void *const rows[] = { a->sum, a->dnorm, a->dsum, a->dx, a->dresidual };
     void *partial = NULL;
-    if (!is_frozen) GM_TRY(gm_scratch(dev, (size_t)blocks * 2 * (size_t)a->width * sizeof(float), "residual_norm", &partial));
+    if (!is_frozen)
+        GM_TRY(gm_scratch(dev, (size_t)blocks * 2 * (size_t)a->width * sizeof(float), "residual_norm", &partial));
     if (blocks > 0 && rows_are_quads(a->width, 4 * sizeof(T), rows, 5, a->gamma, NULL))
-        GM_TRY(GM_LAUNCH(dev, (backward_in_registers<T>), blocks, gm_blocks(a->width, 128) * 32, 0, *a, drop, drop_out, (float *)partial));
+        GM_TRY(GM_LAUNCH(dev, (backward_in_registers<T>), blocks, gm_blocks(a->width, 128) * 32, 0, *a, drop, drop_out,
+                         (float *)partial));
     else if (blocks > 0)
         GM_TRY(GM_LAUNCH(dev, (backward_by_loops<T>), blocks, THREADS, 0, *a, drop, drop_out, (float *)partial));
     if (is_frozen) return GM_OK;
-    return GM_LAUNCH(dev, add_parts, gm_blocks(2 * (int64_t)a->width, 32), 32 * SLICES, 0, (const float *)partial, a->n_rows,
-                     a->width, a->dgamma, a->dbeta, a->add_dgamma, a->add_dbeta);
+    return GM_LAUNCH(dev, add_parts, gm_blocks(2 * (int64_t)a->width, 32), 32 * SLICES, 0, (const float *)partial,
+                     a->n_rows, a->width, a->dgamma, a->dbeta, a->add_dgamma, a->add_dbeta);
 }
 
 GM_KERNELS_CUDA(residual_norm)
