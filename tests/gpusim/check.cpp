@@ -19,7 +19,8 @@ struct Cell {
     uint16_t writer, reader;
     uint8_t write_epoch, read_epoch, initialised, flags;
 };
-enum { WRITTEN_ATOMICALLY = 1, READ_BY_MANY = 2 };
+/* Reads of this phase: by several lanes in one epoch, by several warps. A __syncwarp orders what its lanes read before it. */
+enum { WRITTEN_ATOMICALLY = 1, READ_BY_LANES = 2, READ_BY_WARPS = 4 };
 struct Region {
     char *low;
     size_t bytes;
@@ -259,7 +260,8 @@ struct Accessor { /* the thread that makes an access */
     bool races_with_readers(const Cell &c) const
     {
         if (!c.read_phase) return false;
-        if ((c.flags & READ_BY_MANY) && c.read_phase == phase) return c.reader / 32 != thread / 32 || c.read_epoch == epoch;
+        if (c.read_phase == phase && (c.flags & READ_BY_WARPS)) return true;
+        if (c.read_phase == phase && (c.flags & READ_BY_LANES)) return c.reader / 32 != thread / 32 || c.read_epoch == epoch;
         return races(c.read_phase, c.reader, c.read_epoch);
     }
 };
@@ -270,16 +272,17 @@ static void note_write(Cell &c, const Accessor &by, bool atomic)
     c.writer = (uint16_t)by.thread;
     c.write_epoch = by.epoch;
     c.initialised = 1;
-    c.flags = atomic ? WRITTEN_ATOMICALLY : 0;
     if (c.read_phase != phase) c.read_phase = 0;
+    const int readers = c.read_phase ? c.flags & (READ_BY_LANES | READ_BY_WARPS) : 0;
+    c.flags = (uint8_t)(readers | (atomic ? WRITTEN_ATOMICALLY : 0));
 }
 
 static void note_read(Cell &c, const Accessor &by)
 {
-    if (c.read_phase != phase)
-        c.flags &= (uint8_t)~READ_BY_MANY;
-    else if (c.reader != by.thread)
-        c.flags |= READ_BY_MANY;
+    if (c.read_phase != phase) c.flags &= WRITTEN_ATOMICALLY;
+    else if (c.reader / 32 != by.thread / 32) c.flags |= READ_BY_WARPS;
+    else if (c.read_epoch != by.epoch) c.flags &= (uint8_t)~READ_BY_LANES;
+    else if (c.reader != by.thread) c.flags |= READ_BY_LANES;
     c.read_phase = phase;
     c.reader = (uint16_t)by.thread;
     c.read_epoch = by.epoch;
@@ -350,7 +353,8 @@ static void hook(void *p, size_t n, bool write, size_t alignment, const void *pc
 {
     if (!tls.self) return;
     const Where at = { pc, nullptr, 0 };
-    if ((uintptr_t)p % alignment) {
+    /* The compiler may join stores to a thread's own variables as it likes. */
+    if ((uintptr_t)p % alignment && !is_private((char *)p, write)) {
         report(at, "misaligned %s of %zu bytes at %p", write ? "write" : "read", n, p);
         if (n == 16) abandon_block(); /* the processor would fault */
     }

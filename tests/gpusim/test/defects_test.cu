@@ -58,6 +58,18 @@ template <bool BROKEN> __global__ void missing_syncwarp(float *p, const float *f
     p[threadIdx.x] = s[threadIdx.x ^ 1];
 }
 
+/* All lanes have read what one of them then changes. */
+template <bool BROKEN> __global__ void write_after_read(float *p, const float *from, int)
+{
+    __shared__ float s[64];
+    s[threadIdx.x] = from[threadIdx.x];
+    __syncwarp();
+    const float v = s[threadIdx.x / 32 * 32] + s[threadIdx.x ^ 1];
+    if (!BROKEN) __syncwarp();
+    s[threadIdx.x] = s[threadIdx.x] * 2.0f + v;
+    p[threadIdx.x] = s[threadIdx.x];
+}
+
 template <bool BROKEN> __global__ void missing_barrier(float *p, const float *from, int)
 {
     __shared__ float s[64];
@@ -110,6 +122,7 @@ static const struct { const char *name; Kernel broken, correct; const char *repo
     { "uninitialised_global", uninitialised_global<true>, uninitialised_global<false>, "uninitialised device memory", 1 },
     { "partial_shuffle", partial_shuffle<true>, partial_shuffle<false>, "__shfl_xor_sync", 1 },
     { "missing_syncwarp", missing_syncwarp<true>, missing_syncwarp<false>, "static shared memory", 1 },
+    { "write_after_read", write_after_read<true>, write_after_read<false>, "static shared memory", 1 },
     { "missing_barrier", missing_barrier<true>, missing_barrier<false>, "static shared memory", 1 },
     { "race_of_blocks", race_of_blocks<true>, race_of_blocks<false>, "data race", 2 },
     { "missing_copy_wait", missing_copy_wait<true>, missing_copy_wait<false>, "static shared memory", 1 },
