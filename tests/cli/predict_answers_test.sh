@@ -41,7 +41,7 @@ check_head() {
     predict --in "$d/all.jsonl" > "$d/whole" || fail "$head: predict ended with $?"
     [ "$(wc -l < "$d/whole")" -eq 62 ] || fail "$head: $(wc -l < "$d/whole") answers to 62 records"
     grep -q '"score": ' "$d/whole" || fail "$head: no entity was found"
-    grep -q '"source":"local","status":"kept"' "$d/whole" || fail "$head: entities lack source and status"
+    grep -q '"source": "local", "status": "kept"' "$d/whole" || fail "$head: entities lack source and status"
 
     # Gold, threads and the way in: the same bytes.
     sed 's/"entities": \[.*\]}$/"entities": []}/' "$d/all.jsonl" > "$d/bare.jsonl"
