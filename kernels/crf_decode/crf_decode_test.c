@@ -205,6 +205,7 @@ static void emissions_of_ten_thousand_survive(gmt_backend *b)
 
 static void too_long_a_sentence_is_refused(gmt_backend *b)
 {
+    if (b->target->isa == NULL) skip(); /* the bound of the stack is the cpu's; on a device the workspace is the limit */
     static const int32_t long_one[] = { 0, 1009 };
     gmt_buf cu = gmt_i32(b, long_one, 2);
     const gm_status status = b->k->crf_decode.forward(&(gm_crf_decode){ .cu_words = cu.dev, .sequences = 1, .tags = 260, .words = 1009 }, b->device);
