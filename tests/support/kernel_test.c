@@ -222,7 +222,7 @@ int gmt_run_all(const char *operation, const gmt_test *tests, int count)
     for (int i = 0; i < target_count; i++)
         for (int t = 0; t < count; t++) {
             char name[256];
-            snprintf(name, sizeof name, "%s/%s %s", operation, tests[t].name, targets[i].name);
+            snprintf(name, sizeof name, "%.80s/%.80s %.63s", operation, tests[t].name, targets[i].name);
             target_now = &targets[i];
             running = &tests[t];
             const struct CMUnitTest one[] = { { name, run_one, set_up, tear_down, NULL } };
