@@ -59,32 +59,44 @@ int errors_pending()
     return errors;
 }
 
+static const int FAULTS[] = { SIGSEGV, SIGBUS };
+static struct sigaction outer[2]; /* handlers of the program: a test frame, a sanitizer */
+
+/* A kernel met a guard page or no memory at all: reported, and its block is given up. Other faults are the program's. */
 static void on_fault(int number, siginfo_t *info, void *)
 {
-    if (tls.self)
-        fprintf(stderr, "sim fault: signal %d at %p: kernel %s, block (%u,%u,%u), thread (%u,%u,%u); the check build names the access\n",
-                number, info->si_addr, tls.worker->kernel_name, tls.block_index.x, tls.block_index.y, tls.block_index.z,
-                tls.self->index.x, tls.self->index.y, tls.self->index.z);
-    signal(number, SIG_DFL);
-    raise(number);
+    if (!tls.self) {
+        sigaction(number, &outer[number == SIGBUS], nullptr); /* the access is made again and faults there */
+        return;
+    }
+    fail(nullptr, 0, "memory fault at %p; the check build names the access", info->si_addr);
+    abandon_block();
 }
 
-/* Kernels fault on guard pages: say which one did. A handler that is there already (a sanitizer's) stays. */
-static void install_fault_handler()
+/* While a kernel runs, its faults are ours: a test frame that jumps out of the handler would leave the simulator locked. */
+void faults_take()
 {
-    static char stack[65536];
-    stack_t alternate = {};
-    alternate.ss_sp = stack;
-    alternate.ss_size = sizeof stack;
-    for (int number : { SIGSEGV, SIGBUS }) {
-        struct sigaction old = {}, own = {};
-        sigaction(number, nullptr, &old);
-        if (old.sa_handler != SIG_DFL || (old.sa_flags & SA_SIGINFO)) continue;
-        sigaltstack(&alternate, nullptr);
-        own.sa_sigaction = on_fault;
-        own.sa_flags = SA_SIGINFO | SA_ONSTACK;
-        sigaction(number, &own, nullptr);
-    }
+    struct sigaction own = {};
+    own.sa_sigaction = on_fault;
+    own.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER; /* the handler may not return */
+    for (int i = 0; i < 2; i++) sigaction(FAULTS[i], &own, &outer[i]);
+}
+
+void faults_give_back()
+{
+    for (int i = 0; i < 2; i++) sigaction(FAULTS[i], &outer[i], nullptr);
+}
+
+/* A fiber's stack that overflows leaves no room for a handler: each thread that runs blocks has another stack for it. */
+void faults_prepare_thread()
+{
+    enum { BYTES = 64 * 1024 };
+    stack_t stack = {};
+    if (sigaltstack(nullptr, &stack) == 0 && !(stack.ss_flags & SS_DISABLE)) return;
+    stack.ss_sp = new char[BYTES];
+    stack.ss_size = BYTES;
+    stack.ss_flags = 0;
+    sigaltstack(&stack, nullptr);
 }
 
 static int number(const char *name, int standard, int least, int most)
@@ -120,7 +132,6 @@ static void read_environment()
     config.workers = number("GM_SIM_WORKERS", 0, 0, 256);
     if (config.workers == 0) config.workers = config.order == ORDER_SEQ ? (int)std::thread::hardware_concurrency() : 1;
     if (config.check || config.workers < 1) config.workers = 1; /* the checker sees one block at a time */
-    install_fault_handler();
 }
 
 void config_read()

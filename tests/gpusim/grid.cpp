@@ -116,7 +116,10 @@ static std::vector<uint64_t> block_order(uint64_t blocks, uint64_t salt)
 
 static Worker *own_worker(const Launch &l)
 {
-    if (!tls.worker) tls.worker = new Worker;
+    if (!tls.worker) {
+        tls.worker = new Worker;
+        faults_prepare_thread();
+    }
     Worker *w = tls.worker;
     w->call = l.call;
     w->bound = l.bound.data();
@@ -146,10 +149,12 @@ void grid_run(const Launch &l)
     count_launch(l.name);
     check_own(1, l.bound.data(), l.bound.size());
     check_launch_begin();
+    faults_take();
     if (config.workers > 1 && blocks > 1)
         pool->run((int)std::min<uint64_t>((uint64_t)config.workers, blocks), work);
     else
         work();
+    faults_give_back();
     check_launch_end(l.name.c_str());
 }
 

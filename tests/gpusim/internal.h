@@ -27,6 +27,9 @@ struct Config {
 extern Config config;
 void config_read(); /* once; every entry of the runtime calls it */
 
+void faults_take(); /* around a launch: memory faults of its kernel are reported */
+void faults_give_back();
+void faults_prepare_thread();
 int errors_pending(); /* reports since they were last taken */
 
 /* xorshift: the simulator's draws need no quality, only a seed */

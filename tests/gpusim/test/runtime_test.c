@@ -274,6 +274,20 @@ static void launches_keep_to_the_limits(void **state)
     cudaFree(p);
 }
 
+/* A fault ends neither the program nor the simulator, whatever handler the test frame has. */
+static void faults_of_kernels_are_reported(void **state)
+{
+    (void)state;
+    float *p = ones(NULL);
+    assert_cuda(launch_add(NULL, 1.0f, COUNT, NULL));
+    assert_int_equal(cudaDeviceSynchronize(), cudaErrorLaunchFailure);
+    assert_reported(gm_sim_checks() ? "is in no device or shared memory" : "memory fault at");
+    assert_cuda(launch_add(p, 1.0f, COUNT, NULL));
+    assert_cuda(cudaDeviceSynchronize());
+    assert_true(first_of(p) == 2.0f);
+    cudaFree(p);
+}
+
 static void counters_count(void **state)
 {
     (void)state;
@@ -307,6 +321,7 @@ int main(void)
         cmocka_unit_test(graphs_replay_what_was_captured),
         cmocka_unit_test(captures_refuse_what_a_device_refuses),
         cmocka_unit_test(launches_keep_to_the_limits),
+        cmocka_unit_test(faults_of_kernels_are_reported),
         cmocka_unit_test(counters_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
