@@ -12,7 +12,7 @@ struct gm_adamw {
     const float *grad;        /* [rows, width]: row r belongs to table row row[r] */
     const float *grad_scale;  /* in device memory: the factor of clipping; 0 (the norm was not finite): nothing changes */
     const int32_t *row;       /* [capacity] distinct rows, or NULL: all rows in order */
-    const int32_t *n_rows;
+    const int32_t *n_rows;    /* in device memory, or NULL: all of capacity */
     int32_t capacity, width;  /* a dense group is one table of `capacity` rows of any width */
     gm_rate rate;
     float decay, beta1, beta2, eps;

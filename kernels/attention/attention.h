@@ -2,7 +2,8 @@
  * equation 1). Queries and keys have offsets of their own (cross attention); causal lets query i see keys j <= i +
  * (keys - queries). A sequence without keys gives zeros. Rows of a head lie at row * stride + head * width, so q, k and v may
  * be columns of one [tokens, 3 hidden] tensor. Probabilities are never stored: backward recomputes them from lse.
- * Dropout element = head * 512 + key, position = query: at most 512 keys with dropout.
+ * Dropout element = head * 512 + key, position = query: at most 512 keys with dropout. A GPU takes heads of up to 128
+ * columns. Rows behind the last sequence are set to zero, up to q_rows of out and dq, k_rows of dk and dv.
  * Work: 4 x queries x keys x hidden flops. */
 #ifndef GM_ATTENTION_H
 #define GM_ATTENTION_H
@@ -24,6 +25,7 @@ struct gm_attention {
     int32_t out_stride;
     float *lse;                           /* [queries, heads] log-sum-exp of the scores; NULL in prediction */
     int32_t sequences, heads, width;      /* width: of one head */
+    int32_t q_rows;                       /* capacity of out */
 };
 
 /* Overwrites dq, dk, dv (strides as q, k, v). dbias (or NULL) is added to. */
@@ -42,6 +44,7 @@ struct gm_attention_grad {
     void *dq, *dk, *dv;
     float *dbias;
     int32_t sequences, heads, width;
+    int32_t q_rows, k_rows;               /* capacities of dq, and of dk and dv */
 };
 
 #endif

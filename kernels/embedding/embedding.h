@@ -1,5 +1,5 @@
 /* embedding: out[t] = word[ids[t]] + position[position_offset + place of t] + type (Devlin et al. 2019, section 3).
- * Rows at and beyond *n_tokens are not written. Work: 3 x hidden reads, 1 write a token, bound by memory. */
+ * Rows from *n_tokens to capacity are set to zero. Work: 3 x hidden reads, 1 write a token, bound by memory. */
 #ifndef GM_EMBEDDING_H
 #define GM_EMBEDDING_H
 

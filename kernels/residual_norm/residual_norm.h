@@ -1,6 +1,7 @@
 /* residual_norm: sum = residual + drop(x), norm = drop_out(gamma (sum - mean) / sqrt(var + eps) + beta), a row at a
  * time (Ba et al. 2016; population variance). Gives both, so that post-norm (BERT: use norm) and pre-norm (ViT: use
- * both) fit. Without a residual (embeddings) sum = drop(x). Rows at and beyond *n_rows are not written.
+ * both) fit. Without a residual (embeddings) sum = drop(x). Rows from *n_rows to capacity of sum and norm
+ * are set to zero.
  * Work: 2 reads, 2 writes of rows x width: bound by memory. */
 #ifndef GM_RESIDUAL_NORM_H
 #define GM_RESIDUAL_NORM_H
@@ -23,7 +24,8 @@ struct gm_residual_norm {
 };
 
 /* d_sum_total = dsum (may be NULL: nobody else used the sum) + gradient through the norm; dresidual = d_sum_total,
- * dx = drop(d_sum_total). dgamma and dbeta are summed over rows in a fixed order. */
+ * dx = drop(d_sum_total). dgamma and dbeta are summed over rows in a fixed order. Rows from *n_rows to
+ * capacity of dx and dresidual are set to zero; with add_ they are left alone (they were zero). */
 struct gm_residual_norm_grad {
     const void *sum;
     const float *mean, *rstd, *gamma;

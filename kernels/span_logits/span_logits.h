@@ -25,7 +25,7 @@ struct gm_span_logits {
     int32_t sequences, widths, hidden, classes;
 };
 
-/* dprojected is overwritten (rows at and beyond cu_words[sequences] are not written); the others add or overwrite by their flag. */
+/* dprojected is overwritten (rows from cu_words[sequences] to `words` with zero); the others add or overwrite by their flag. */
 struct gm_span_logits_grad {
     const void *projected;
     const float *width, *bias, *out;
@@ -36,6 +36,7 @@ struct gm_span_logits_grad {
     float *dwidth, *dbias, *dout, *dout_bias;
     bool add_dwidth, add_dbias, add_dout, add_dout_bias;
     int32_t sequences, widths, hidden, classes;
+    int32_t words;            /* capacity of dprojected */
 };
 
 #endif
