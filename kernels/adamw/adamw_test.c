@@ -142,5 +142,5 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("adamw", GMT(dense_steps_match), GMT(rows_not_chosen_keep_their_bits), GMT(only_the_first_n_rows_count),
-         GMT(factor_zero_changes_nothing), GMT(same_bits_for_any_threads))
+GMT_MAIN("adamw", GMT_F32(dense_steps_match), GMT_F32(rows_not_chosen_keep_their_bits), GMT_F32(only_the_first_n_rows_count),
+         GMT_F32(factor_zero_changes_nothing), GMT_F32(same_bits_for_any_threads))

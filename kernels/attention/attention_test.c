@@ -457,7 +457,7 @@ static void exp_and_gelu_hold_their_bounds(gmt_backend *b)
     assert_true(isnan(gm_gelu(NAN)) && isnan(gm_gelu_grad(NAN)));
 }
 
-GMT_MAIN("attention", GMT(exp_and_gelu_hold_their_bounds), GMT(reference_is_the_derivative), GMT(self_attention),
-         GMT(self_attention_with_dropout), GMT(cross_attention_with_odd_width), GMT(causal),
-         GMT(causal_with_other_keys), GMT(additive_bias), GMT(long_sequences_and_wide_heads), GMT(large_scores),
-         GMT(prediction_without_lse), GMT(same_bits_on_any_number_of_threads))
+GMT_MAIN("attention", GMT_F32(exp_and_gelu_hold_their_bounds), GMT_F32(reference_is_the_derivative), GMT_F32(self_attention),
+         GMT_F32(self_attention_with_dropout), GMT_F32(cross_attention_with_odd_width), GMT_F32(causal),
+         GMT_F32(causal_with_other_keys), GMT_F32(additive_bias), GMT_F32(long_sequences_and_wide_heads), GMT_F32(large_scores),
+         GMT_F32(prediction_without_lse), GMT_F32(same_bits_on_any_number_of_threads))

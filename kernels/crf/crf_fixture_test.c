@@ -211,4 +211,4 @@ static void every_case_is_known(gmt_backend *b)
     }
 }
 
-GMT_MAIN("crf_fixture", GMT(every_case_is_known))
+GMT_MAIN("crf_fixture", GMT_F32(every_case_is_known))

@@ -247,6 +247,6 @@ static void reference_matches_differences(gmt_backend *b)
         }
 }
 
-GMT_MAIN("crf", GMT(matches_reference), GMT(most_tags), GMT(emissions_of_ten_thousand_survive),
-         GMT(common_shift_changes_no_gradient), GMT(matches_all_paths), GMT(same_bits_for_any_threads),
-         GMT(rows_beyond_are_not_written), GMT(reference_matches_differences))
+GMT_MAIN("crf", GMT_F32(matches_reference), GMT_F32(most_tags), GMT_F32(emissions_of_ten_thousand_survive),
+         GMT_F32(common_shift_changes_no_gradient), GMT_F32(matches_all_paths), GMT_F32(same_bits_for_any_threads),
+         GMT_F32(rows_beyond_are_not_written), GMT_F32(reference_matches_differences))

@@ -227,6 +227,6 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("crf_decode", GMT(matches_all_paths), GMT(ties_take_the_lowest_tag), GMT(forbidden_moves_are_avoided),
-         GMT(all_moves_forbidden), GMT(sentences_of_all_lengths), GMT(emissions_of_ten_thousand_survive),
-         GMT(too_long_a_sentence_is_refused), GMT(same_bits_for_any_threads))
+GMT_MAIN("crf_decode", GMT_F32(matches_all_paths), GMT_F32(ties_take_the_lowest_tag), GMT_F32(forbidden_moves_are_avoided),
+         GMT_F32(all_moves_forbidden), GMT_F32(sentences_of_all_lengths), GMT_F32(emissions_of_ten_thousand_survive),
+         GMT_F32(too_long_a_sentence_is_refused), GMT_F32(same_bits_for_any_threads))

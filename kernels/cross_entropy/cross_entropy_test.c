@@ -111,5 +111,5 @@ static void reference_matches_differences(gmt_backend *b)
     }
 }
 
-GMT_MAIN("cross_entropy", GMT(matches_reference), GMT(large_logits_survive), GMT(loss_alone),
-         GMT(same_bits_for_any_threads), GMT(reference_matches_differences))
+GMT_MAIN("cross_entropy", GMT_F32(matches_reference), GMT_F32(large_logits_survive), GMT_F32(loss_alone),
+         GMT_F32(same_bits_for_any_threads), GMT_F32(reference_matches_differences))

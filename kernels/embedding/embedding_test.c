@@ -153,5 +153,5 @@ static void reference_matches_differences(gmt_backend *b)
         }
 }
 
-GMT_MAIN("embedding", GMT(sums_three_rows), GMT(adds_gradients), GMT(same_bits_for_any_threads),
-         GMT(reference_matches_differences))
+GMT_MAIN("embedding", GMT_F32(sums_three_rows), GMT_F32(adds_gradients), GMT_F32(same_bits_for_any_threads),
+         GMT_F32(reference_matches_differences))

@@ -94,4 +94,4 @@ static void no_rows_write_nothing(gmt_backend *b)
     }
 }
 
-GMT_MAIN("gather", GMT(copies_rows), GMT(scatters_gradients), GMT(no_rows_write_nothing))
+GMT_MAIN("gather", GMT_F32(copies_rows), GMT_F32(scatters_gradients), GMT_F32(no_rows_write_nothing))

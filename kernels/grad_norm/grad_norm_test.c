@@ -134,5 +134,5 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("grad_norm", GMT(sums_and_norm_match), GMT(small_norm_is_not_scaled), GMT(max_zero_never_scales),
-         GMT(all_zero_gradients), GMT(not_finite_is_reported), GMT(large_gradients_survive), GMT(same_bits_for_any_threads))
+GMT_MAIN("grad_norm", GMT_F32(sums_and_norm_match), GMT_F32(small_norm_is_not_scaled), GMT_F32(max_zero_never_scales),
+         GMT_F32(all_zero_gradients), GMT_F32(not_finite_is_reported), GMT_F32(large_gradients_survive), GMT_F32(same_bits_for_any_threads))

@@ -113,4 +113,4 @@ static void reference_agrees_with_differences(gmt_backend *b)
         }
 }
 
-GMT_MAIN("linear", GMT(matches_reference), GMT(prediction_without_pre_is_the_same), GMT(no_rows_is_no_work), GMT(reference_agrees_with_differences))
+GMT_MAIN("linear", GMT_F32(matches_reference), GMT_F32(prediction_without_pre_is_the_same), GMT_F32(no_rows_is_no_work), GMT_F32(reference_agrees_with_differences))

@@ -377,7 +377,7 @@ static void reference_is_the_derivative(gmt_backend *b)
     assert_slope(b, &p, &r, p.rbeta, 9, r.dbeta, "dbeta");
 }
 
-GMT_MAIN("residual_norm", GMT(reference_is_the_derivative), GMT(post_norm), GMT(post_norm_with_dropout),
-         GMT(pre_norm_adds_the_gradient_of_the_sum), GMT(embeddings_drop_the_norm_and_have_no_residual),
-         GMT(odd_and_wide_rows), GMT(mean_far_from_zero), GMT(in_place),
-         GMT(prediction_without_mean_and_frozen_weights), GMT(no_rows), GMT(same_bits_on_any_number_of_threads))
+GMT_MAIN("residual_norm", GMT_F32(reference_is_the_derivative), GMT_F32(post_norm), GMT_F32(post_norm_with_dropout),
+         GMT_F32(pre_norm_adds_the_gradient_of_the_sum), GMT_F32(embeddings_drop_the_norm_and_have_no_residual),
+         GMT_F32(odd_and_wide_rows), GMT_F32(mean_far_from_zero), GMT_F32(in_place),
+         GMT_F32(prediction_without_mean_and_frozen_weights), GMT_F32(no_rows), GMT_F32(same_bits_on_any_number_of_threads))

@@ -182,4 +182,4 @@ static void every_case_is_known(gmt_backend *b)
     }
 }
 
-GMT_MAIN("span_logits_fixture", GMT(every_case_is_known))
+GMT_MAIN("span_logits_fixture", GMT_F32(every_case_is_known))

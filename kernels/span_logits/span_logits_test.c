@@ -297,5 +297,5 @@ static void reference_matches_differences(gmt_backend *b)
         }
 }
 
-GMT_MAIN("span_logits", GMT(forward_matches_reference), GMT(backward_matches_reference), GMT(same_bits_for_any_threads),
-         GMT(reference_matches_differences))
+GMT_MAIN("span_logits", GMT_F32(forward_matches_reference), GMT_F32(backward_matches_reference), GMT_F32(same_bits_for_any_threads),
+         GMT_F32(reference_matches_differences))

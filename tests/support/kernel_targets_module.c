@@ -43,11 +43,11 @@ static gm_status download(gm_device *dev, void *to, const void *from, size_t byt
     return module->sync(dev);
 }
 
-/* bf16 comes with buffers of that type: fp32 only so far. */
 int gmt_module_targets(gmt_target *to, int room)
 {
+    static const char *const names[GM_PRECISION_COUNT] = { [GM_FP32] = "fp32", [GM_BF16] = "bf16" };
     const char *path = getenv("GM_TEST_MODULE");
-    if (path == NULL || room < 1) return 0;
+    if (path == NULL) return 0;
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     gm_module_open_fn open_it = NULL;
     if (object != NULL) *(void **)&open_it = dlsym(object, "gm_module_open");
@@ -55,8 +55,11 @@ int gmt_module_targets(gmt_target *to, int room)
         fprintf(stderr, "kernel_test: %s is no device module: %s\n", path, dlerror());
         exit(1);
     }
-    to[0] = (gmt_target){ .threads = 1, .precision = GM_FP32, .open = open_module, .device_create = create, .device_destroy = destroy,
-                          .alloc = take, .release = give_back, .upload = upload, .download = download };
-    snprintf(to[0].name, sizeof to[0].name, "%s fp32", module->name);
-    return 1;
+    int made = 0;
+    for (; made < GM_PRECISION_COUNT && made < room; made++) {
+        to[made] = (gmt_target){ .threads = 1, .precision = made, .open = open_module, .device_create = create, .device_destroy = destroy,
+                                 .alloc = take, .release = give_back, .upload = upload, .download = download };
+        snprintf(to[made].name, sizeof to[made].name, "%s %s", module->name, names[made]);
+    }
+    return made;
 }

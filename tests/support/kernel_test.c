@@ -1,10 +1,11 @@
 #include "kernel_test.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "backend/module.h"
 
 /* Blocks of the running test, given back when it ends; cmocka's own leak check would want one free a buffer. */
 enum { GUARD = 256, MAX_BLOCKS = 4096, MAX_TARGETS = 16 };
@@ -34,28 +35,79 @@ static unsigned char *guarded(gmt_backend *b, size_t bytes)
     return made + GUARD;
 }
 
-static gmt_buf make(gmt_backend *b, size_t count, size_t element_bytes)
+/* `element_bytes` on the host, `dev_element_bytes` on the device. */
+static gmt_buf make_both(gmt_backend *b, size_t count, size_t element_bytes, size_t dev_element_bytes)
 {
-    gmt_buf buf = { .count = count, .bytes = count * element_bytes };
+    gmt_buf buf = { .count = count, .bytes = count * element_bytes, .dev_bytes = count * dev_element_bytes };
     buf.host = keep(calloc(1, buf.bytes + 1), false);
-    buf.dev = guarded(b, buf.bytes);
+    buf.dev = guarded(b, buf.dev_bytes);
     return buf;
 }
 
-void gmt_push(gmt_backend *b, gmt_buf *buf) { gmt_ok(b, b->target->upload(b->device, buf->dev, buf->host, buf->bytes)); }
+static gmt_buf make(gmt_backend *b, size_t count, size_t element_bytes) { return make_both(b, count, element_bytes, element_bytes); }
+
+static bool is_bf16(const gmt_backend *b) { return b->target->precision == GM_BF16; }
+
+static gmt_buf make_act(gmt_backend *b, size_t count)
+{
+    gmt_buf buf = make_both(b, count, sizeof(float), is_bf16(b) ? sizeof(uint16_t) : sizeof(float));
+    buf.is_bf16 = is_bf16(b);
+    return buf;
+}
+
+/* To the nearest, ties to even; a NaN stays one. */
+static uint16_t bf16_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (isnan(x)) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static float float_of(uint16_t x)
+{
+    const uint32_t bits = (uint32_t)x << 16;
+    float y;
+    memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+void gmt_push(gmt_backend *b, gmt_buf *buf)
+{
+    uint16_t *packed = NULL;
+    if (buf->is_bf16) {
+        packed = malloc(buf->dev_bytes + 1);
+        if (packed == NULL) fail_msg("out of memory");
+        for (size_t i = 0; i < buf->count; i++) {
+            packed[i] = bf16_of(buf->f32[i]);
+            buf->f32[i] = float_of(packed[i]);
+        }
+    }
+    gmt_ok(b, b->target->upload(b->device, buf->dev, packed != NULL ? packed : buf->host, buf->dev_bytes));
+    free(packed);
+}
 
 void *gmt_fetch(gmt_backend *b, gmt_buf *buf)
 {
-    unsigned char *all = malloc(buf->bytes + 2 * GUARD);
+    unsigned char *all = malloc(buf->dev_bytes + 2 * GUARD);
     if (all == NULL) fail_msg("out of memory");
-    gmt_ok(b, b->target->download(b->device, all, (unsigned char *)buf->dev - GUARD, buf->bytes + 2 * GUARD));
+    gmt_ok(b, b->target->download(b->device, all, (unsigned char *)buf->dev - GUARD, buf->dev_bytes + 2 * GUARD));
     bool is_whole = true;
-    for (size_t i = 0; i < GUARD; i++) is_whole = is_whole && all[i] == 0xA5 && all[GUARD + buf->bytes + i] == 0xA5;
-    memcpy(buf->host, all + GUARD, buf->bytes);
+    for (size_t i = 0; i < GUARD; i++) is_whole = is_whole && all[i] == 0xA5 && all[GUARD + buf->dev_bytes + i] == 0xA5;
+    if (buf->is_bf16)
+        for (size_t i = 0; i < buf->count; i++) {
+            uint16_t x;
+            memcpy(&x, all + GUARD + i * sizeof x, sizeof x);
+            buf->f32[i] = float_of(x);
+        }
+    else
+        memcpy(buf->host, all + GUARD, buf->bytes);
     free(all);
-    if (!is_whole) fail_msg("a kernel wrote outside its buffer of %zu bytes", buf->bytes);
+    if (!is_whole) fail_msg("a kernel wrote outside its buffer of %zu bytes", buf->dev_bytes);
     return buf->host;
 }
+
+void *gmt_at(const gmt_buf *buf, size_t at) { return (unsigned char *)buf->dev + at * (buf->count ? buf->dev_bytes / buf->count : 0); }
 
 gmt_buf gmt_bytes(gmt_backend *b, const void *values, size_t bytes, size_t count)
 {
@@ -68,32 +120,41 @@ gmt_buf gmt_bytes(gmt_backend *b, const void *values, size_t bytes, size_t count
 gmt_buf gmt_f32(gmt_backend *b, const float *values, size_t count) { return gmt_bytes(b, values, count * 4, count); }
 gmt_buf gmt_i32(gmt_backend *b, const int32_t *values, size_t count) { return gmt_bytes(b, values, count * 4, count); }
 
-gmt_buf gmt_zeros(gmt_backend *b, size_t count)
+static gmt_buf pushed(gmt_backend *b, gmt_buf buf)
 {
-    gmt_buf buf = make(b, count, sizeof(float));
     gmt_push(b, &buf);
     return buf;
 }
 
-gmt_buf gmt_poison(gmt_backend *b, size_t count)
+static gmt_buf poisoned(gmt_backend *b, gmt_buf buf)
 {
-    gmt_buf buf = make(b, count, sizeof(float));
-    for (size_t i = 0; i < count; i++) buf.f32[i] = NAN;
-    gmt_push(b, &buf);
-    return buf;
+    for (size_t i = 0; i < buf.count; i++) buf.f32[i] = NAN;
+    return pushed(b, buf);
 }
 
-gmt_buf gmt_normal(gmt_backend *b, size_t count, float sigma)
+static gmt_buf normal(gmt_backend *b, gmt_buf buf, float sigma)
 {
-    gmt_buf buf = make(b, count, sizeof(float));
     const uint32_t stream = b->stream++;
-    for (size_t i = 0; i < count; i += 4) {
+    for (size_t i = 0; i < buf.count; i += 4) {
         float four[4];
         gm_normal4(gm_philox(7, (uint32_t)(i / 4), stream, 0, gm_purpose(GM_SITE_TEST, 0, 0)), four);
-        for (size_t j = i; j < count && j < i + 4; j++) buf.f32[j] = sigma * four[j - i];
+        for (size_t j = i; j < buf.count && j < i + 4; j++) buf.f32[j] = sigma * four[j - i];
     }
-    gmt_push(b, &buf);
-    return buf;
+    return pushed(b, buf);
+}
+
+gmt_buf gmt_zeros(gmt_backend *b, size_t count) { return pushed(b, make(b, count, sizeof(float))); }
+gmt_buf gmt_poison(gmt_backend *b, size_t count) { return poisoned(b, make(b, count, sizeof(float))); }
+gmt_buf gmt_normal(gmt_backend *b, size_t count, float sigma) { return normal(b, make(b, count, sizeof(float)), sigma); }
+gmt_buf gmt_act(gmt_backend *b, size_t count, float sigma) { return normal(b, make_act(b, count), sigma); }
+gmt_buf gmt_act_poison(gmt_backend *b, size_t count) { return poisoned(b, make_act(b, count)); }
+gmt_buf gmt_act_zeros(gmt_backend *b, size_t count) { return pushed(b, make_act(b, count)); }
+
+gmt_buf gmt_act_f32(gmt_backend *b, const float *values, size_t count)
+{
+    gmt_buf buf = make_act(b, count);
+    if (count) memcpy(buf.host, values, buf.bytes);
+    return pushed(b, buf);
 }
 
 gmt_buf gmt_offsets(gmt_backend *b, const int32_t *length, int32_t n)
@@ -137,15 +198,44 @@ double *gmt_doubles(gmt_backend *b, size_t count)
     return keep(calloc(count + 1, sizeof(double)), false);
 }
 
+/* References ask for one element after another: the last counter's words are kept for the three beside it. */
 double gmt_scale(const gm_drop *d, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element)
 {
+    static struct { bool is_set; uint64_t seed; uint32_t group, draw, key, purpose; gm_philox4 bits; } last;
     if (d->p == 0.0f) return 1.0;
-    const gm_philox4 bits = gm_philox(seed, element / 4, draw_of(sequence), key_of(sequence),
-                                      gm_purpose(d->site, d->layer, position));
-    return gm_uniform(bits.word[element % 4]) >= d->p ? 1.0 / (1.0 - (double)d->p) : 0.0;
+    const uint32_t group = element / 4, draw = draw_of(sequence), key = key_of(sequence), purpose = gm_purpose(d->site, d->layer, position);
+    if (!last.is_set || last.seed != seed || last.group != group || last.draw != draw || last.key != key || last.purpose != purpose) {
+        last.is_set = true;
+        last.seed = seed, last.group = group, last.draw = draw, last.key = key, last.purpose = purpose;
+        last.bits = gm_philox(seed, group, draw, key, purpose);
+    }
+    return gm_uniform(last.bits.word[element % 4]) >= d->p ? 1.0 / (1.0 - (double)d->p) : 0.0;
 }
 
 double gmt_tol_f32(size_t n) { return 0x1p-23 * (4.0 * sqrt((double)n) + 8.0); }
+double gmt_rounding(const gmt_backend *b) { return is_bf16(b) ? 0x1p-8 : 0.0; }
+double gmt_tol_act(const gmt_backend *b, size_t n) { return gmt_tol_f32(n) + gmt_rounding(b); }
+
+void gmt_zero_from(const gmt_buf *buf, size_t first, const char *what)
+{
+    for (size_t i = first; i < buf->count; i++)
+        if (!(buf->f32[i] == 0.0f)) fail_msg("%s[%zu] is %.9g, a row behind the last must be zero", what, i, (double)buf->f32[i]);
+}
+
+void gmt_slope(double (*loss)(const void *of), const void *of, double *x, size_t count, const double *dx, double tol, const char *what)
+{
+    const double step = 1e-5;
+    for (size_t i = 0; i < count; i++) {
+        const double at = x[i];
+        x[i] = at + step;
+        const double above = loss(of);
+        x[i] = at - step;
+        const double below = loss(of), slope = (above - below) / (2.0 * step);
+        x[i] = at;
+        if (!(fabs(slope - dx[i]) <= tol * (1.0 + fabs(slope))))
+            fail_msg("reference %s[%zu] is %.12g, central differences say %.12g", what, i, dx[i], slope);
+    }
+}
 
 void gmt_close(const float *got, const double *want, size_t count, double tol, const char *what)
 {
@@ -221,6 +311,7 @@ int gmt_run_all(const char *operation, const gmt_test *tests, int count)
     }
     for (int i = 0; i < target_count; i++)
         for (int t = 0; t < count; t++) {
+            if (tests[t].has_no_activations && targets[i].precision == GM_BF16) continue;
             char name[256];
             snprintf(name, sizeof name, "%.80s/%.80s %.63s", operation, tests[t].name, targets[i].name);
             target_now = &targets[i];

@@ -1,11 +1,12 @@
 /* What the operations' tests share: every test runs once a backend and instruction set (cpu v2, v3, v4 where the machine
- * has them; sim and cuda join here), on buffers with guard bytes, poisoned outputs and a derived tolerance. */
+ * has them) and once a module (sim, cuda) and precision, on buffers with guard bytes, poisoned outputs and a derived tolerance. */
 #ifndef GM_TESTS_KERNEL_TEST_H
 #define GM_TESTS_KERNEL_TEST_H
 
-/* cmocka wants these four before it */
+/* cmocka wants these before it */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -49,9 +50,11 @@ void gmt_push_step(gmt_backend *b);
 
 /* A buffer in the backend's memory with its host copy. Freed when the test ends. */
 typedef struct gmt_buf {
-    size_t count, bytes;      /* elements, bytes of all */
+    size_t count, bytes;      /* elements, bytes of all on the host */
     union { void *host; float *f32; int32_t *i32; uint8_t *u8; uint32_t *u32; double *f64; };
     void *dev;                /* what kernels get; on the cpu a block of its own as well, between guard bytes */
+    size_t dev_bytes;
+    bool is_bf16;             /* on the device: activations of a bf16 target; .f32 holds the same values */
 } gmt_buf;
 
 gmt_buf gmt_normal(gmt_backend *b, size_t count, float sigma); /* N(0, sigma) */
@@ -60,6 +63,14 @@ gmt_buf gmt_zeros(gmt_backend *b, size_t count);               /* float */
 gmt_buf gmt_f32(gmt_backend *b, const float *values, size_t count);
 gmt_buf gmt_i32(gmt_backend *b, const int32_t *values, size_t count);
 gmt_buf gmt_bytes(gmt_backend *b, const void *values, size_t bytes, size_t count);
+/* Activations: float on the host and of the target's type on the device. Host values are rounded to what the device holds,
+ * here and by gmt_push, so that a reference sees what the kernel sees. */
+gmt_buf gmt_act(gmt_backend *b, size_t count, float sigma);    /* N(0, sigma) */
+gmt_buf gmt_act_f32(gmt_backend *b, const float *values, size_t count);
+gmt_buf gmt_act_poison(gmt_backend *b, size_t count);          /* NaN */
+gmt_buf gmt_act_zeros(gmt_backend *b, size_t count);
+/* Where element `at` of a buffer lies on the device: columns of a tensor, or a misaligned one. */
+void *gmt_at(const gmt_buf *buf, size_t at);
 /* Prefix sums of lengths: [n + 1]; the number of all is .i32[n]. */
 gmt_buf gmt_offsets(gmt_backend *b, const int32_t *length, int32_t n);
 /* gm_token of every element of packed sequences with these lengths. */
@@ -68,7 +79,9 @@ gmt_buf gmt_tokens(gmt_backend *b, const int32_t *length, int32_t n);
 gm_drop gmt_drop(gmt_backend *b, float p, uint32_t site, int32_t n);
 /* Copies the device's block to .host, checks the guards, returns .host. */
 void *gmt_fetch(gmt_backend *b, gmt_buf *buf);
-void gmt_push(gmt_backend *b, gmt_buf *buf); /* .host to the device */
+void gmt_push(gmt_backend *b, gmt_buf *buf); /* .host to the device, activations rounded */
+/* Elements first ... of a fetched buffer are all zero; names the one that is not. */
+void gmt_zero_from(const gmt_buf *buf, size_t first, const char *what);
 
 double *gmt_doubles(gmt_backend *b, size_t count); /* zeroed host memory for references; freed when the test ends */
 
@@ -79,9 +92,18 @@ double gmt_scale(const gm_drop *drop, uint64_t seed, int32_t sequence, uint32_t 
 void gmt_close(const float *got, const double *want, size_t count, double tol, const char *what);
 /* A tolerance for float32 sums of n terms of like size: 4 eps sqrt(n) + 8 eps. */
 double gmt_tol_f32(size_t n);
+/* What storing an activation costs at most beside its size: half an ulp of bf16, 2^-8; 0 where activations are float, since
+ * gmt_tol_f32 holds it. Several roundings: gmt_tol_f32(n) + k * gmt_rounding(b). */
+double gmt_rounding(const gmt_backend *b);
+/* Sums of n terms in float32 that are stored as an activation: gmt_tol_f32(n) + gmt_rounding(b). */
+double gmt_tol_act(const gmt_backend *b, size_t n);
 
-/* Runs the tests once a backend; the program's exit code. `tests` entries are cmocka unit tests with state gmt_backend **. */
-typedef struct gmt_test { const char *name; void (*run)(gmt_backend *b); } gmt_test;
+/* dx is the derivative of loss(of) by the values x that it reads, says their central difference; off by at most
+ * tol * (1 + |slope|). Names the first bad index. */
+void gmt_slope(double (*loss)(const void *of), const void *of, double *x, size_t count, const double *dx, double tol, const char *what);
+
+/* Runs the tests once a target; the program's exit code. */
+typedef struct gmt_test { const char *name; void (*run)(gmt_backend *b); bool has_no_activations; } gmt_test;
 int gmt_run_all(const char *operation, const gmt_test *tests, int count);
 #define GMT_MAIN(operation, ...)                                                     \
     int main(void)                                                                   \
@@ -89,7 +111,9 @@ int gmt_run_all(const char *operation, const gmt_test *tests, int count);
         static const gmt_test tests[] = { __VA_ARGS__ };                             \
         return gmt_run_all(operation, tests, (int)(sizeof tests / sizeof tests[0])); \
     }
-#define GMT(test) { #test, test }
+#define GMT(test) { #test, test, false }
+/* The operation has no activations: the rows of both precisions are one kernel, so bf16 targets are left out. */
+#define GMT_F32(test) { #test, test, true }
 
 #define gmt_ok(b, call)                                                              \
     do {                                                                             \
