@@ -15,16 +15,20 @@ static __device__ __forceinline__ void drop_columns(const gm_drop_args &drop, co
 
 template <class T>
 static __global__ void __launch_bounds__(THREADS)
-    gather_rows(const T *x, const int *index, const gm_token *token, gm_drop_args drop, T *out, const int *n_rows, int width, bool is_wide)
+    gather_rows(const T *x, const int *index, const gm_token *token, gm_drop_args drop, T *out, const int *n_rows, int capacity, int width,
+                bool is_wide)
 {
     const int lane = (int)threadIdx.x % 32, row = (int)blockIdx.x * WARPS + (int)threadIdx.x / 32;
-    if (row >= *n_rows) return;
-    const T *from = x + (size_t)index[row] * (size_t)width;
+    if (row >= capacity) return;
+    const bool is_there = row < *n_rows; /* rows behind the last become zero */
+    const T *from = x + (size_t)(is_there ? index[row] : 0) * (size_t)width;
     T *to = out + (size_t)row * (size_t)width;
     for (int c = 4 * lane; c < width; c += 128) {
-        float v[4];
-        load_columns(from + c, width - c, is_wide, v);
-        drop_columns(drop, token, row, c, v);
+        float v[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        if (is_there) {
+            load_columns(from + c, width - c, is_wide, v);
+            drop_columns(drop, token, row, c, v);
+        }
         store_columns(to + c, width - c, is_wide, v);
     }
 }
@@ -54,7 +58,7 @@ template <class T> static gm_status gather_forward(const gm_gather *a, gm_device
     T *out = (T *)a->out;
     if (a->capacity == 0) return GM_OK;
     return GM_LAUNCH(dev, gather_rows<T>, gm_blocks(a->capacity, WARPS), THREADS, 0, x, a->index, a->token, drop_args(&a->drop, dev), out,
-                     a->n_rows, a->width, has_wide_rows(x, a->width) && has_wide_rows(out, a->width));
+                     a->n_rows, a->capacity, a->width, has_wide_rows(x, a->width) && has_wide_rows(out, a->width));
 }
 
 template <class T> static gm_status gather_backward(const gm_gather_grad *a, gm_device *dev)
