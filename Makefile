@@ -7,13 +7,18 @@ BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all sim setup quickstart test install clean format format-check help
+.PHONY: all sim cuda setup quickstart test install clean format format-check help
 
 all:
 	tools/build $(BUILD) $(CC) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DGM_TESTS=OFF $(CMAKE_FLAGS)
 
 sim:
+	tools/get-cuda > /dev/null
 	$(MAKE) all CMAKE_FLAGS='-DGM_SIM=ON $(CMAKE_FLAGS)'
+
+cuda:
+	tools/get-cuda > /dev/null
+	$(MAKE) all CMAKE_FLAGS='-DGM_CUDA=ON $(CMAKE_FLAGS)'
 
 setup:
 	tools/setup
@@ -41,6 +46,7 @@ format-check:
 help:
 	@echo 'make              build build/gmner'
 	@echo 'make sim          the same, with the simulator module: CUDA kernels on the CPU, for tests'
+	@echo 'make cuda         the same, with the cuda module: for a GPU (sm_80 and newer), built without one'
 	@echo 'make setup        install what is missing (Debian, root or sudo), or name it'
 	@echo 'make quickstart   set up, build, fetch weights, synthesise, train, evaluate, predict'
 	@echo 'make test         set up, build three times, all tests'

@@ -3,6 +3,10 @@
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80 90)
 endif()
+include(${CMAKE_CURRENT_LIST_DIR}/toolkit.cmake)
+if(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "")
+  set(CMAKE_CUDA_COMPILER ${GM_CUDA_TOOLKIT}/bin/nvcc)
+endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
@@ -13,6 +17,9 @@ function(gm_cuda_module)
   add_library(gm_module_cuda MODULE ${host} ${kernels} ${CMAKE_SOURCE_DIR}/src/base/status.c ${CMAKE_SOURCE_DIR}/src/base/memory.c)
   set_target_properties(gm_module_cuda PROPERTIES PREFIX "" OUTPUT_NAME gmner-cuda C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
                         CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Shared)
+  # The toolkit's libraries are found again where they lie, which need not be a folder of the system.
+  get_filename_component(libraries ${CUDA_cublasLt_LIBRARY} DIRECTORY)
+  set_target_properties(gm_module_cuda PROPERTIES BUILD_RPATH ${libraries} INSTALL_RPATH ${libraries})
   # The folder's options are gcc's; nvcc takes none of them.
   get_target_property(options gm_module_cuda COMPILE_OPTIONS)
   set(for_nvcc -Xcompiler=-Wall)
@@ -24,5 +31,5 @@ function(gm_cuda_module)
   if(NOT GM_SANITIZE) # the sanitizers' functions come with the program
     target_link_options(gm_module_cuda PRIVATE -Wl,-z,defs)
   endif()
-  install(TARGETS gm_module_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/gmner)
+  install(TARGETS gm_module_cuda LIBRARY DESTINATION lib/gmner) # ../lib/gmner is where the program looks
 endfunction()

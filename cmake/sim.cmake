@@ -2,10 +2,12 @@
 # against tests/gpusim with the toolkit's headers; neither nvcc nor a GPU is needed. gmner-sim.so is fast; in
 # gmner-sim-check.so every access of a kernel is checked.
 enable_language(CXX)
-find_path(GM_CUDA_INCLUDE cublasLt.h HINTS $ENV{CUDA_HOME}/include PATHS /usr/local/cuda/include)
+include(${CMAKE_CURRENT_LIST_DIR}/toolkit.cmake)
+find_path(GM_CUDA_INCLUDE cublasLt.h PATHS ${GM_CUDA_TOOLKIT}/include NO_DEFAULT_PATH)
 if(NOT GM_CUDA_INCLUDE)
-  message(FATAL_ERROR "GM_SIM=ON: the headers of the CUDA toolkit are missing (cublasLt.h); -DGM_CUDA_INCLUDE=folder names them")
+  message(FATAL_ERROR "GM_SIM=ON: ${GM_CUDA_TOOLKIT}/include has no cublasLt.h; -DGM_CUDA_INCLUDE=folder names the toolkit's headers")
 endif()
+set(GM_SIM_INCLUDES ${GM_CUDA_INCLUDE} ${GM_CUDA_INCLUDE}/cccl) # cuda_fp16.h wants nv/target of CCCL
 
 set(GM_SIM_WARNINGS -Wall -Wno-unknown-pragmas)
 if(GM_WERROR)
@@ -18,7 +20,7 @@ set(GM_SIM_CHECK_FLAGS -O1 -fsanitize=thread,alignment,bounds)
 function(gm_sim_options target)
   set_property(TARGET ${target} PROPERTY COMPILE_OPTIONS -std=c++17 -gdwarf-4 -fPIC -fvisibility=hidden ${GM_SIM_WARNINGS} ${ARGN})
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/gpusim)
-  target_include_directories(${target} SYSTEM PRIVATE ${GM_CUDA_INCLUDE})
+  target_include_directories(${target} SYSTEM PRIVATE ${GM_SIM_INCLUDES})
 endfunction()
 
 # Kernel sources as C++, by a file that includes them: to the cuda module, in the same folder, they stay CUDA. A fused
@@ -64,12 +66,13 @@ function(gm_sim_modules)
                 $<TARGET_OBJECTS:gm_sim_kernels_${variant}> $<TARGET_OBJECTS:gm_sim_${variant}>)
     set_target_properties(${module} PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
     target_compile_definitions(${module} PRIVATE GM_MODULE_NAME="sim")
-    target_include_directories(${module} SYSTEM PRIVATE ${GM_CUDA_INCLUDE})
+    target_include_directories(${module} SYSTEM PRIVATE ${GM_SIM_INCLUDES})
     target_link_libraries(${module} PRIVATE Threads::Threads)
     target_link_options(${module} PRIVATE -Wl,--version-script=${visible})
   endforeach()
   set_target_properties(gm_module_sim_fast PROPERTIES OUTPUT_NAME gmner-sim)
   set_target_properties(gm_module_sim_check PROPERTIES OUTPUT_NAME gmner-sim-check)
+  install(TARGETS gm_module_sim_fast LIBRARY DESTINATION lib/gmner)
 endfunction()
 
 # A program of the simulator's own tests, with the order and checks that its name says: device_test_random, ...
@@ -90,7 +93,7 @@ function(gm_sim_test name variant)
     add_executable(${program} ${source} $<TARGET_OBJECTS:${program}_kernels> $<TARGET_OBJECTS:gm_sim_${variant}>)
     set_target_properties(${program} PROPERTIES LINKER_LANGUAGE CXX)
     target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests/gpusim ${folder})
-    target_include_directories(${program} SYSTEM PRIVATE ${GM_CUDA_INCLUDE})
+    target_include_directories(${program} SYSTEM PRIVATE ${GM_SIM_INCLUDES})
     gm_link(${program} gm_base Threads::Threads cmocka m)
   endif()
   string(REPLACE ";" "_" suffix "${test_ENVIRONMENT}")
@@ -101,7 +104,8 @@ function(gm_sim_test name variant)
   set_property(TEST ${run} PROPERTY ENVIRONMENT "${test_ENVIRONMENT}")
 endfunction()
 
-# The operations' tests on the simulator: each with the fast module in reverse and in two random orders, and checked.
+# The operations' tests on the simulator: each with the fast module in order, in reverse and in three random orders, and
+# once with every access checked.
 function(gm_sim_operation_tests)
   set(folder ${CMAKE_SOURCE_DIR}/tests)
   add_library(gm_sim_test_support STATIC ${folder}/support/kernel_test.c ${folder}/support/kernel_targets_module.c
@@ -115,7 +119,7 @@ function(gm_sim_operation_tests)
     target_compile_definitions(sim_${name} PRIVATE GM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     target_compile_options(sim_${name} PRIVATE -Wno-missing-prototypes)
     gm_link(sim_${name} gm_sim_test_support)
-    foreach(run fast,rev fast,random,1 fast,random,2 check,seq)
+    foreach(run fast,seq fast,rev fast,random,1 fast,random,2 fast,random,3 check,seq)
       string(REPLACE "," ";" parts ${run})
       string(REPLACE "," "_" suffix ${run})
       list(GET parts 0 variant)
@@ -143,4 +147,10 @@ function(gm_sim_tests)
   endforeach()
   gm_sim_test(runtime fast ENVIRONMENT GM_SIM_ORDER=random)
   gm_sim_operation_tests()
+  # Rules of the tree that the simulator stands on; each shows that it would notice.
+  add_test(NAME sim_no_cpu_kernels COMMAND bash tests/gpu/no_cpu_kernels.sh $<TARGET_FILE:gmner> $<TARGET_FILE:gm_module_sim_fast>
+                                           $<TARGET_FILE:gm_module_sim_check> WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  add_test(NAME no_if_in_kernel_files COMMAND bash tests/gpu/no_if_in_kernel_files.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  gm_test_properties(sim_no_cpu_kernels 60 sim)
+  gm_test_properties(no_if_in_kernel_files 60 sim)
 endfunction()
