@@ -2,14 +2,21 @@
  * column's sum never depends on how many threads there are. */
 #include "embedding/embedding.h"
 
+#include <string.h>
+
 static gm_status embedding_forward(const gm_embedding *a, gm_device *dev)
 {
     const size_t hidden = (size_t)a->hidden;
+    const int32_t n = *a->n_tokens;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (int32_t t = 0; t < *a->n_tokens; t++) {
+    for (int32_t t = 0; t < a->capacity; t++) {
+        float *restrict out = (float *)a->out + (size_t)t * hidden;
+        if (t >= n) {
+            memset(out, 0, hidden * sizeof *out);
+            continue;
+        }
         const float *restrict word = a->word + (size_t)a->ids[t] * hidden;
         const float *restrict position = a->position + (size_t)(a->position_offset + a->token[t].position) * hidden;
-        float *restrict out = (float *)a->out + (size_t)t * hidden;
         if (a->type == NULL) {
             for (size_t c = 0; c < hidden; c++) out[c] = word[c] + position[c];
         } else {
