@@ -62,8 +62,16 @@ static float squares_around(const float *row, int32_t n, float mean)
     return gm_vec_sum(sums) + tail;
 }
 
+/* Rows *n_rows .. capacity. */
+static void zero_tail(float *x, const int32_t *n_rows, int32_t capacity, int32_t width)
+{
+    memset(x + (ptrdiff_t)*n_rows * width, 0, (size_t)(capacity - *n_rows) * (size_t)width * sizeof *x);
+}
+
 static gm_status residual_norm_forward(const gm_residual_norm *a, gm_device *dev)
 {
+    zero_tail(a->sum, a->n_rows, a->capacity, a->width);
+    zero_tail(a->norm, a->n_rows, a->capacity, a->width);
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < *a->n_rows; row++) {
         const ptrdiff_t at = (ptrdiff_t)row * a->width;
@@ -178,6 +186,8 @@ static gm_status residual_norm_backward(const gm_residual_norm_grad *a, gm_devic
             add_columns(a, first, at_most(COLUMNS, a->width - first), dev);
     }
     if (a->dx == NULL && a->dresidual == NULL) return GM_OK;
+    if (a->dx != NULL && !a->add_dx) zero_tail(a->dx, a->n_rows, a->capacity, a->width);
+    if (a->dresidual != NULL && !a->add_dresidual) zero_tail(a->dresidual, a->n_rows, a->capacity, a->width);
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < *a->n_rows; row++) backward_row(a, row, dev);
     return GM_OK;

@@ -89,13 +89,30 @@ static __device__ __forceinline__ void keep_statistics(const gm_residual_norm &a
     if (a.rstd != NULL) a.rstd[row] = rstd;
 }
 
+/* A row behind the last. */
+template <bool QUADS, class T> static __device__ __forceinline__ void store_zeros(T *row, int width, int first, int step)
+{
+    const float zero[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+    for (int column = first; column < width; column += step) store_quad<QUADS>(row + column, width - column, zero);
+}
+
+/* Whether the warp's row is one that counts; a row behind the last becomes zero. */
+template <bool QUADS, class T> static __device__ __forceinline__ bool is_counted(const gm_residual_norm &a, int row, int lane)
+{
+    if (row < *a.n_rows) return true;
+    if (row >= a.capacity) return false;
+    store_zeros<QUADS>((T *)a.sum + (size_t)row * (size_t)a.width, a.width, 4 * lane, 128);
+    store_zeros<QUADS>((T *)a.norm + (size_t)row * (size_t)a.width, a.width, 4 * lane, 128);
+    return false;
+}
+
 /* N groups of 128 columns cover the row. */
 template <class T, int N>
 static __global__ void __launch_bounds__(32 * WARPS)
     forward_in_registers(gm_residual_norm a, gm_drop_args drop, gm_drop_args drop_out)
 {
     const int lane = (int)threadIdx.x % 32, row = (int)blockIdx.x * WARPS + (int)threadIdx.x / 32;
-    if (row >= *a.n_rows) return; /* the whole warp leaves */
+    if (!is_counted<true, T>(a, row, lane)) return; /* the whole warp leaves */
     const gm_token token = token_of(a.token, row, drop, drop_out);
     float v[N][4], total = 0.0f, squares = 0.0f;
 #pragma unroll
@@ -126,7 +143,7 @@ static __global__ void __launch_bounds__(32 * WARPS)
     forward_by_loops(gm_residual_norm a, gm_drop_args drop, gm_drop_args drop_out)
 {
     const int lane = (int)threadIdx.x % 32, row = (int)blockIdx.x * WARPS + (int)threadIdx.x / 32;
-    if (row >= *a.n_rows) return;
+    if (!is_counted<false, T>(a, row, lane)) return;
     const gm_token token = token_of(a.token, row, drop, drop_out);
     const T *sum = (const T *)a.sum + (size_t)row * (size_t)a.width;
     float v[4], total = 0.0f, squares = 0.0f;
@@ -230,6 +247,16 @@ static __device__ __forceinline__ void store_grads(const gm_residual_norm_grad &
     put_grad<QUADS>((T *)a.dx + at, n, a.add_dx, d);
 }
 
+/* Rows behind the last: zero, or left alone where gradients are added (they were zero). */
+template <bool QUADS, class T> static __device__ __forceinline__ void zero_tail(const gm_residual_norm_grad &a, int row, int first, int step)
+{
+    for (; row < a.capacity; row += PARTS) {
+        const size_t at = (size_t)row * (size_t)a.width;
+        if (a.dx != NULL && !a.add_dx) store_zeros<QUADS>((T *)a.dx + at, a.width, first, step);
+        if (a.dresidual != NULL && !a.add_dresidual) store_zeros<QUADS>((T *)a.dresidual + at, a.width, first, step);
+    }
+}
+
 /* A block has width / 4 threads, rounded up to warps. partial (or NULL): dgamma, then dbeta of each block's rows. */
 template <class T>
 static __global__ void __launch_bounds__(THREADS)
@@ -240,9 +267,9 @@ static __global__ void __launch_bounds__(THREADS)
     const bool is_live = column < a.width;
     float gamma[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, dgamma[4] = { 0.0f, 0.0f, 0.0f, 0.0f },
           dbeta[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-    if ((int)blockIdx.x >= n) return;
+    int row = (int)blockIdx.x;
     if (is_live) gm_load4(a.gamma + column, gamma);
-    for (int row = (int)blockIdx.x, turn = 0; row < n; row += PARTS, turn ^= 1) {
+    for (int turn = 0; row < n; row += PARTS, turn ^= 1) {
         const gm_token token = token_of(a.token, row, drop, drop_out);
         const float mean = a.mean[row], rstd = a.rstd[row];
         float hat[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, d[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, along = 0.0f;
@@ -258,7 +285,8 @@ static __global__ void __launch_bounds__(THREADS)
         const float2 means = make_float2(sum.x / (float)a.width, sum.y / (float)a.width);
         if (is_live) store_grads<true, T>(a, drop, token, (size_t)row, column, rstd, means, hat, d);
     }
-    if (partial == NULL || !is_live) return;
+    zero_tail<true, T>(a, row, column, MAX_WIDTH);
+    if (partial == NULL || !is_live || (int)blockIdx.x >= n) return;
     partial += (size_t)blockIdx.x * 2 * (size_t)a.width;
     gm_store4(partial + column, dgamma);
     gm_store4(partial + a.width + column, dbeta);
@@ -271,9 +299,10 @@ static __global__ void __launch_bounds__(THREADS)
 {
     __shared__ float2 red[2][THREADS / 32];
     const int n = *a.n_rows;
+    int row = (int)blockIdx.x;
     float hat[4], d[4];
     float *dgamma = partial != NULL ? partial + (size_t)blockIdx.x * 2 * (size_t)a.width : NULL;
-    for (int row = (int)blockIdx.x, turn = 0; row < n; row += PARTS, turn ^= 1) {
+    for (int turn = 0; row < n; row += PARTS, turn ^= 1) {
         const gm_token token = token_of(a.token, row, drop, drop_out);
         const float mean = a.mean[row], rstd = a.rstd[row];
         const bool is_first = row == (int)blockIdx.x;
@@ -298,6 +327,7 @@ static __global__ void __launch_bounds__(THREADS)
             store_grads<false, T>(a, drop, token, (size_t)row, column, rstd, means, hat, d);
         }
     }
+    zero_tail<false, T>(a, row, 4 * (int)threadIdx.x, MAX_WIDTH);
 }
 
 /* Second stage: 32 columns a block, SLICES threads a column so that loads overlap; their sums are added in order. */
