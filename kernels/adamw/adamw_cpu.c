@@ -48,15 +48,16 @@ static gm_status adamw_forward(const gm_adamw *a, gm_device *dev)
     const factors f = factors_of(a, dev->step);
     if (f.grad_scale == 0.0f) return GM_OK; /* the norm is not finite: 0 x NaN would still be NaN */
     const int64_t width = a->width;
+    const int32_t rows = a->n_rows != NULL ? *a->n_rows : a->capacity;
     if (a->row == NULL) {
-        const int64_t total = *a->n_rows * width;
+        const int64_t total = rows * width;
         #pragma omp parallel for schedule(static) num_threads(dev->threads)
         for (int64_t at = 0; at < total; at += CHUNK)
             update(a->param + at, a->m + at, a->v + at, a->grad + at, total - at < CHUNK ? total - at : CHUNK, f);
         return GM_OK;
     }
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (int32_t r = 0; r < *a->n_rows; r++) {
+    for (int32_t r = 0; r < rows; r++) {
         const int64_t at = a->row[r] * width;
         update(a->param + at, a->m + at, a->v + at, a->grad + r * width, width, f);
     }

@@ -60,7 +60,7 @@ static __device__ __forceinline__ void update(const gm_adamw &a, const factors &
     if (sizeof(T) != sizeof(float) && a.copy != NULL) store_columns((T *)a.copy + at, count, is_wide, p);
 }
 
-/* Dense: the blocks share out all *n_rows x width elements as one line. By rows: a block takes a row at a time. */
+/* Dense: the blocks share out all rows x width elements as one line. By rows: a block takes a row at a time. */
 template <class T> static __global__ void __launch_bounds__(THREADS) adamw_step(gm_adamw a, const gm_step *step, bool is_wide)
 {
     __shared__ factors shared;
@@ -68,7 +68,7 @@ template <class T> static __global__ void __launch_bounds__(THREADS) adamw_step(
     __syncthreads();
     const factors f = shared;
     if (f.grad_scale == 0.0f) return; /* the norm is not finite: 0 x NaN would still be NaN */
-    const int rows = *a.n_rows;
+    const int rows = a.n_rows != NULL ? *a.n_rows : a.capacity;
     if (a.row == NULL) {
         const int64_t total = (int64_t)rows * a.width, stride = (int64_t)4 * THREADS * gridDim.x;
         for (int64_t at = 4 * ((int64_t)blockIdx.x * THREADS + (int64_t)threadIdx.x); at < total; at += stride)

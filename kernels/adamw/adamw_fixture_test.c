@@ -103,4 +103,4 @@ static void every_case_is_known(gmt_backend *b)
     }
 }
 
-GMT_MAIN("adamw_fixture", GMT_F32(every_case_is_known))
+GMT_MAIN("adamw_fixture", GMT(every_case_is_known))

@@ -28,7 +28,7 @@ static void reference(state s, size_t i, double grad, double rate, double decay,
 }
 
 typedef struct table {
-    gmt_buf param, m, v, grad, grad_scale, row, n_rows;
+    gmt_buf param, m, v, grad, grad_scale, row, n_rows, copy; /* without .dev: NULL */
     int32_t rows, width;
 } table;
 
@@ -37,7 +37,7 @@ static table make(gmt_backend *b, int32_t rows, int32_t width, const int32_t *ro
     const size_t total = (size_t)rows * (size_t)width;
     return (table){ gmt_normal(b, total, 1.0f), gmt_zeros(b, total), gmt_zeros(b, total),
                     gmt_normal(b, (size_t)(row != NULL ? n_rows : rows) * (size_t)width, 0.1f), gmt_f32(b, &grad_scale, 1),
-                    row != NULL ? gmt_i32(b, row, (size_t)n_rows) : (gmt_buf){ 0 }, gmt_i32(b, &n_rows, 1), rows, width };
+                    row != NULL ? gmt_i32(b, row, (size_t)n_rows) : (gmt_buf){ 0 }, gmt_i32(b, &n_rows, 1), { 0 }, rows, width };
 }
 
 static void step(gmt_backend *b, table *t, gm_rate rate, float decay)
@@ -45,7 +45,7 @@ static void step(gmt_backend *b, table *t, gm_rate rate, float decay)
     gmt_push_step(b);
     gmt_ok(b, b->k->adamw.forward(&(gm_adamw){ t->param.dev, t->m.dev, t->v.dev, t->grad.dev, t->grad_scale.dev, t->row.dev,
                                                t->n_rows.dev, t->row.dev != NULL ? (int32_t)t->row.count : t->rows, t->width,
-                                               rate, decay, 0.9f, 0.999f, 1e-8f, NULL },
+                                               rate, decay, 0.9f, 0.999f, 1e-8f, t->copy.dev },
                                   b->device));
 }
 
@@ -114,6 +114,57 @@ static void only_the_first_n_rows_count(gmt_backend *b)
     assert_memory_equal(before + 10, t.param.f32 + 10, 5 * sizeof(float));
 }
 
+/* Without a count all of the capacity is updated, to the same bits. */
+static void no_count_means_all_rows(gmt_backend *b)
+{
+    static const int32_t row[] = { 1, 0, 2 };
+    for (int dense = 0; dense < 2; dense++) {
+        table t[2];
+        for (int without = 0; without < 2; without++) {
+            b->stream = 0;
+            t[without] = make(b, 3, 5, dense ? NULL : row, 3, 1.0f);
+            const size_t bytes = t[without].param.bytes;
+            float before[15];
+            memcpy(before, t[without].param.f32, bytes);
+            if (without) t[without].n_rows.dev = NULL;
+            step(b, &t[without], GM_RATE_HEAD, 0.01f);
+            gmt_fetch(b, &t[without].param);
+            for (size_t i = 0; i < 15; i++) assert_true(t[without].param.f32[i] != before[i]);
+        }
+        assert_memory_equal(t[0].param.f32, t[1].param.f32, t[0].param.bytes);
+    }
+}
+
+/* What matrix products read: the new parameters of the rows that changed, rounded; other rows of the copy stay. fp32
+ * needs no copy and writes none. */
+static void copy_has_the_rounded_parameters(gmt_backend *b)
+{
+    enum { ROWS = 5, WIDTH = 37 };
+    static const int32_t row[] = { 3, 0 };
+    for (int dense = 0; dense < 2; dense++) {
+        table t = make(b, ROWS, WIDTH, dense ? NULL : row, dense ? ROWS : (int32_t)GM_LEN(row), 1.0f);
+        gmt_buf before = gmt_act(b, ROWS * WIDTH, 1.0f);
+        t.copy = gmt_act_f32(b, before.f32, ROWS * WIDTH);
+        step(b, &t, GM_RATE_HEAD, 0.01f);
+        gmt_fetch(b, &t.param);
+        gmt_fetch(b, &t.copy);
+        const gmt_buf rounded = gmt_act_f32(b, t.param.f32, ROWS * WIDTH);
+        for (size_t r = 0; r < ROWS; r++) {
+            const bool is_written = t.copy.is_bf16 && (dense || r == 3 || r == 0);
+            assert_memory_equal(t.copy.f32 + r * WIDTH, (is_written ? rounded.f32 : before.f32) + r * WIDTH, WIDTH * sizeof(float));
+        }
+    }
+}
+
+static void no_rows(gmt_backend *b)
+{
+    table t = make(b, 0, 8, NULL, 0, 1.0f);
+    step(b, &t, GM_RATE_HEAD, 0.01f);
+    t.n_rows.dev = NULL;
+    step(b, &t, GM_RATE_HEAD, 0.01f);
+    gmt_fetch(b, &t.param);
+}
+
 static void factor_zero_changes_nothing(gmt_backend *b)
 {
     table t = make(b, 2, 20, NULL, 2, 0.0f);
@@ -121,8 +172,11 @@ static void factor_zero_changes_nothing(gmt_backend *b)
     memcpy(before, t.param.f32, sizeof before);
     t.grad.f32[3] = NAN;
     gmt_push(b, &t.grad);
+    t.copy = gmt_act_zeros(b, 40);
     step(b, &t, GM_RATE_HEAD, 0.01f);
     assert_memory_equal(before, gmt_fetch(b, &t.param), sizeof before);
+    gmt_fetch(b, &t.copy);
+    gmt_zero_from(&t.copy, 0, "copy");
     gmt_fetch(b, &t.m);
     gmt_fetch(b, &t.v);
     for (int i = 0; i < 40; i++) assert_true(t.m.f32[i] == 0.0f && t.v.f32[i] == 0.0f);
@@ -142,5 +196,6 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("adamw", GMT_F32(dense_steps_match), GMT_F32(rows_not_chosen_keep_their_bits), GMT_F32(only_the_first_n_rows_count),
-         GMT_F32(factor_zero_changes_nothing), GMT_F32(same_bits_for_any_threads))
+GMT_MAIN("adamw", GMT(dense_steps_match), GMT(rows_not_chosen_keep_their_bits), GMT(only_the_first_n_rows_count),
+         GMT(no_count_means_all_rows), GMT(copy_has_the_rounded_parameters), GMT(no_rows),
+         GMT(factor_zero_changes_nothing), GMT(same_bits_for_any_threads))
