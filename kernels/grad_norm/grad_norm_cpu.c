@@ -61,6 +61,13 @@ static double sum_chunk(float *const *shard, int32_t shards, int64_t at, int32_t
     return total;
 }
 
+static bool is_finite_loss(const double *loss, int32_t shards)
+{
+    for (int32_t s = 0; loss != NULL && s < shards; s++)
+        if (!isfinite(loss[s])) return false;
+    return true;
+}
+
 static gm_status grad_norm_forward(const gm_grad_norm *a, gm_device *dev)
 {
     double squares = 0.0, *partial = a->partial;
@@ -75,7 +82,7 @@ static gm_status grad_norm_forward(const gm_grad_norm *a, gm_device *dev)
         partial += chunks;
     }
     *a->norm = (float)sqrt(squares);
-    if (!isfinite(*a->norm))
+    if (!isfinite(*a->norm) || !is_finite_loss(a->loss, a->shards))
         *a->scale = 0.0f;
     else if (a->max > 0.0f && a->max < *a->norm + 1e-6f)
         *a->scale = a->max / (*a->norm + 1e-6f);

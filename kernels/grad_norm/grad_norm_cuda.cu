@@ -74,16 +74,20 @@ static __global__ void __launch_bounds__(THREADS) norm_chunk(shards list, int co
     if (threadIdx.x == 0) partial[blockIdx.x] = squares;
 }
 
-static __global__ void __launch_bounds__(THREADS) norm_total(const double *partial, int64_t chunks, float max_norm, float *norm, float *scale)
+static __global__ void __launch_bounds__(THREADS) norm_total(const double *partial, int64_t chunks, const double *loss, int shards, float max_norm,
+                                                              float *norm, float *scale)
 {
     __shared__ double red[WARPS];
     double squares = 0.0;
+    bool is_lost = false;
+    for (int s = (int)threadIdx.x; loss != NULL && s < shards; s += THREADS) is_lost = is_lost || !(fabs(loss[s]) < INFINITY); /* NaN as well */
+    is_lost = __syncthreads_or(is_lost);
     for (int64_t k = threadIdx.x; k < chunks; k += THREADS) squares += partial[k];
     squares = block_sum_double(squares, red);
     if (threadIdx.x != 0) return;
     const float n = (float)sqrt(squares);
     *norm = n;
-    if (!(n < INFINITY)) /* NaN as well */
+    if (is_lost || !(n < INFINITY))
         *scale = 0.0f;
     else
         *scale = max_norm > 0.0f && max_norm < n + 1e-6f ? max_norm / (n + 1e-6f) : 1.0f;
@@ -106,7 +110,8 @@ template <class T> static gm_status grad_norm_forward(const gm_grad_norm *a, gm_
         GM_TRY(GM_LAUNCH(dev, norm_chunk, chunks, THREADS, 0, list, a->shards, a->size[b], partial, is_wide));
         partial += chunks;
     }
-    return GM_LAUNCH(dev, norm_total, 1, THREADS, 0, (const double *)a->partial, (int64_t)(partial - a->partial), a->max, a->norm, a->scale);
+    return GM_LAUNCH(dev, norm_total, 1, THREADS, 0, (const double *)a->partial, (int64_t)(partial - a->partial), a->loss,
+                     a->shards, a->max, a->norm, a->scale);
 }
 
 GM_KERNELS_CUDA_FORWARD(grad_norm)

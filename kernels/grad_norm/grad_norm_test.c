@@ -12,9 +12,18 @@ static const int64_t sizes[BLOCKS] = { 2 * GM_NORM_CHUNK + 1037, 0, 5 };
 typedef struct gradients {
     gmt_buf shard[BLOCKS][SHARDS_MOST];
     float *list[BLOCKS][SHARDS_MOST]; /* what the kernel gets */
-    gmt_buf partial, norm, scale;
+    gmt_buf partial, norm, scale, loss; /* loss without .dev: NULL */
     int32_t shards;
+    int64_t size[BLOCKS];
 } gradients;
+
+static gmt_buf partials(gmt_backend *b)
+{
+    enum { MOST = 8 };
+    double poison[MOST];
+    for (int i = 0; i < MOST; i++) poison[i] = NAN;
+    return gmt_bytes(b, poison, sizeof poison, MOST);
+}
 
 static gradients make(gmt_backend *b, int32_t shards, float sigma)
 {
@@ -24,15 +33,15 @@ static gradients make(gmt_backend *b, int32_t shards, float sigma)
             g.shard[k][s] = gmt_normal(b, (size_t)sizes[k], sigma);
             g.list[k][s] = g.shard[k][s].dev;
         }
-    const double scratch[4] = { 0.0 };
-    g.partial = gmt_bytes(b, scratch, sizeof scratch, 4);
+    memcpy(g.size, sizes, sizeof sizes);
+    g.partial = partials(b);
     return g;
 }
 
 static void run(gmt_backend *b, gradients *g, float max)
 {
-    gm_grad_norm a = { .size = { sizes[0], sizes[1], sizes[2] }, .blocks = BLOCKS, .shards = g->shards,
-                       .partial = g->partial.dev, .max = max, .norm = g->norm.dev, .scale = g->scale.dev };
+    gm_grad_norm a = { .size = { g->size[0], g->size[1], g->size[2] }, .blocks = BLOCKS, .shards = g->shards,
+                       .partial = g->partial.dev, .loss = g->loss.dev, .max = max, .norm = g->norm.dev, .scale = g->scale.dev };
     for (int k = 0; k < BLOCKS; k++) a.shard[k] = g->list[k];
     gmt_ok(b, b->k->grad_norm.forward(&a, b->device));
     gmt_fetch(b, &g->norm);
@@ -110,6 +119,52 @@ static void not_finite_is_reported(gmt_backend *b)
     }
 }
 
+/* Nobody looks at the losses between two kernels: AdamW must be told here. The norm itself is a good one. */
+static void loss_not_finite_is_factor_zero(gmt_backend *b)
+{
+    enum { SHARDS = 5 };
+    static const double bad[] = { NAN, -NAN, INFINITY, -INFINITY };
+    gradients g = make(b, SHARDS, 1e-6f);
+    for (size_t k = 0; k < GM_LEN(bad); k++)
+        for (int at = -1; at < SHARDS; at++) { /* -1: all are finite, however large */
+            double loss[SHARDS] = { 1.0, 0.0, -3.0, 1e300, -1e300 };
+            if (at >= 0) loss[at] = bad[k];
+            g.loss = gmt_bytes(b, loss, sizeof loss, SHARDS);
+            run(b, &g, 1.0f);
+            assert_true(*g.scale.f32 == (at >= 0 ? 0.0f : 1.0f) && isfinite(*g.norm.f32) && *g.norm.f32 > 0.0f);
+        }
+}
+
+/* Blocks of touched rows are as large as their capacity, and zero behind the rows: that shows in no bit. */
+static void zeros_behind_change_nothing(gmt_backend *b)
+{
+    enum { SHARDS = 3 };
+    gradients g = make(b, SHARDS, 1.0f), longer = g;
+    longer.norm = gmt_poison(b, 1);
+    longer.scale = gmt_poison(b, 1);
+    for (int k = 0; k < BLOCKS; k++) {
+        longer.size[k] = sizes[k] + GM_NORM_CHUNK + 3;
+        for (int s = 0; s < SHARDS; s++) {
+            gmt_buf whole = gmt_zeros(b, (size_t)longer.size[k]);
+            memcpy(whole.f32, g.shard[k][s].f32, g.shard[k][s].bytes);
+            gmt_push(b, &whole);
+            longer.shard[k][s] = whole;
+            longer.list[k][s] = whole.dev;
+        }
+    }
+    longer.partial = partials(b);
+    run(b, &g, 1.0f);
+    run(b, &longer, 1.0f);
+    assert_memory_equal(g.norm.f32, longer.norm.f32, sizeof(float));
+    assert_memory_equal(g.scale.f32, longer.scale.f32, sizeof(float));
+    for (int k = 0; k < BLOCKS; k++) {
+        gmt_fetch(b, &g.shard[k][0]);
+        gmt_fetch(b, &longer.shard[k][0]);
+        assert_memory_equal(g.shard[k][0].f32, longer.shard[k][0].f32, g.shard[k][0].bytes);
+        gmt_zero_from(&longer.shard[k][0], (size_t)sizes[k], "the sum of the shards");
+    }
+}
+
 /* 1e30 squared is beyond float: the sum of squares is taken in double. */
 static void large_gradients_survive(gmt_backend *b)
 {
@@ -134,5 +189,6 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("grad_norm", GMT_F32(sums_and_norm_match), GMT_F32(small_norm_is_not_scaled), GMT_F32(max_zero_never_scales),
-         GMT_F32(all_zero_gradients), GMT_F32(not_finite_is_reported), GMT_F32(large_gradients_survive), GMT_F32(same_bits_for_any_threads))
+GMT_MAIN("grad_norm", GMT(sums_and_norm_match), GMT(small_norm_is_not_scaled), GMT(max_zero_never_scales),
+         GMT(all_zero_gradients), GMT(not_finite_is_reported), GMT(loss_not_finite_is_factor_zero),
+         GMT(zeros_behind_change_nothing), GMT(large_gradients_survive), GMT(same_bits_for_any_threads))
