@@ -49,6 +49,9 @@ function(gm_sim_library)
     gm_sim_options(gm_sim_${variant} -O2 -Wextra)
   endforeach()
   target_compile_definitions(gm_sim_check PRIVATE EMU_CHECK)
+  file(GLOB watch CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/gpusim/module/*.cpp)
+  add_library(gm_sim_watch OBJECT ${watch})
+  gm_sim_options(gm_sim_watch -O2 -Wextra)
 endfunction()
 
 # gmner-sim.so and gmner-sim-check.so; of their names only gm_module_open and gm_sim_... can be seen.
@@ -63,9 +66,9 @@ function(gm_sim_modules)
     set(module gm_module_sim_${variant})
     # Statuses and memory once more: a module shares no symbols with the program.
     add_library(${module} MODULE ${host} ${CMAKE_SOURCE_DIR}/src/base/status.c ${CMAKE_SOURCE_DIR}/src/base/memory.c
-                $<TARGET_OBJECTS:gm_sim_kernels_${variant}> $<TARGET_OBJECTS:gm_sim_${variant}>)
+                $<TARGET_OBJECTS:gm_sim_kernels_${variant}> $<TARGET_OBJECTS:gm_sim_${variant}> $<TARGET_OBJECTS:gm_sim_watch>)
     set_target_properties(${module} PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
-    target_compile_definitions(${module} PRIVATE GM_MODULE_NAME="sim")
+    target_compile_definitions(${module} PRIVATE GM_MODULE_NAME="sim" gm_module_open=gm_plain_module_open) # module/operations.cpp stands before it
     target_include_directories(${module} SYSTEM PRIVATE ${GM_SIM_INCLUDES})
     target_link_libraries(${module} PRIVATE Threads::Threads)
     target_link_options(${module} PRIVATE -Wl,--version-script=${visible})

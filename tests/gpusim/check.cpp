@@ -21,10 +21,15 @@ struct Cell {
 };
 /* Reads of this phase: by several lanes in one epoch, by several warps. A __syncwarp orders what its lanes read before it. */
 enum { WRITTEN_ATOMICALLY = 1, READ_BY_LANES = 2, READ_BY_WARPS = 4 };
+/* One for 32 bytes of device memory, what the caches of a GPU ask for at least: the block and the launch, both numbered
+ * from 1, that last read and wrote it. */
+enum { SECTOR_BYTES = 32 };
+struct Sector { uint32_t read_block, write_block, read_launch, write_launch; };
 struct Region {
     char *low;
     size_t bytes;
-    Cell *cells;
+    Cell *cells;     /* NULL where bytes are only counted */
+    Sector *sectors; /* of device memory */
     const char *kind;
     bool holds(const char *p, size_t n) const { return p >= low && p + n <= low + bytes; }
 };
@@ -42,7 +47,8 @@ static Range own[2]; /* emulator memory that kernels read */
 static std::vector<Range> image;
 static const void *image_base;
 static std::string image_path;
-static uint64_t bytes_read, bytes_written;
+static Traffic traffic;
+static uint32_t block_number, launch_number;
 
 #ifdef EMU_CHECK
 bool check_available() { return true; }
@@ -50,15 +56,18 @@ bool check_available() { return true; }
 bool check_available() { return false; }
 #endif
 
-static Cell *make_cells(size_t n)
+/* Zeros, of which only what is used takes memory. */
+template <class T> static T *make_shadow(size_t n)
 {
-    void *block = mmap(nullptr, n * sizeof(Cell) + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *block = mmap(nullptr, n * sizeof(T) + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED) abort();
-    return (Cell *)block;
+    return (T *)block;
 }
-static void drop_cells(const Region &r)
+static size_t sectors_of(size_t bytes) { return (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES; }
+static void drop_shadow(const Region &r)
 {
     if (r.cells) munmap(r.cells, r.bytes * sizeof(Cell) + 1);
+    if (r.sectors) munmap(r.sectors, sectors_of(r.bytes) * sizeof(Sector) + 1);
 }
 
 /* ---- what exists, and the order of things ---- */
@@ -66,21 +75,22 @@ static void drop_cells(const Region &r)
 void check_launch_begin()
 {
     launch_phase = ++phase;
-    bytes_read = bytes_written = 0;
+    launch_number++;
+    traffic = Traffic();
 }
-void check_launch_end(const char *kernel)
+Traffic check_launch_end()
 {
     block_phase = ++phase;
-    count_bytes(kernel, bytes_read, bytes_written);
+    return traffic;
 }
 void check_barrier() { ++phase; }
 void check_own(int slot, const void *p, size_t n) { own[slot] = { (const char *)p, (const char *)p + n }; }
 
 static void fit(Region &r, char *low, size_t bytes, const char *kind)
 {
-    if (r.bytes < bytes || !r.cells) {
-        drop_cells(r);
-        r.cells = make_cells(bytes);
+    if (config.check && (r.bytes < bytes || !r.cells)) {
+        drop_shadow(r);
+        r.cells = make_shadow<Cell>(bytes);
     }
     r.low = low;
     r.bytes = bytes;
@@ -89,7 +99,8 @@ static void fit(Region &r, char *low, size_t bytes, const char *kind)
 
 void check_block_begin(char *dynamic, size_t bytes)
 {
-    if (!config.check) return;
+    if (!config.hooks) return;
+    block_number++;
     block_phase = ++phase;
     block_fenced = block_acquired = false;
     fit(dynamic_shared, dynamic, bytes, "dynamic shared");
@@ -98,9 +109,10 @@ void check_block_begin(char *dynamic, size_t bytes)
 
 void check_alloc(char *p, size_t bytes, bool initialised)
 {
-    if (!config.check) return;
-    const Region r = { p, bytes, make_cells(bytes), initialised ? "pinned host" : "device" };
-    if (initialised)
+    if (!config.hooks) return;
+    const Region r = { p, bytes, config.check ? make_shadow<Cell>(bytes) : nullptr,
+                       initialised ? nullptr : make_shadow<Sector>(sectors_of(bytes)), initialised ? "pinned host" : "device" };
+    if (initialised && r.cells)
         for (size_t i = 0; i < bytes; i++) r.cells[i].initialised = 1;
     allocations[p] = r;
     last_found = nullptr;
@@ -110,7 +122,7 @@ void check_free(char *p)
 {
     const auto found = allocations.find(p);
     if (found == allocations.end()) return;
-    drop_cells(found->second);
+    drop_shadow(found->second);
     allocations.erase(found);
     last_found = nullptr;
 }
@@ -288,11 +300,26 @@ static void note_read(Cell &c, const Accessor &by)
     c.read_epoch = by.epoch;
 }
 
+static void count_access(const Region &r, const char *p, size_t n, bool write)
+{
+    if (!r.sectors) return;
+    for (size_t i = (size_t)(p - r.low) / SECTOR_BYTES, end = sectors_of((size_t)(p - r.low) + n); i < end; i++) {
+        Sector &s = r.sectors[i];
+        uint32_t &block = write ? s.write_block : s.read_block, &launch = write ? s.write_launch : s.read_launch;
+        if (block != block_number) (write ? traffic.written : traffic.read) += SECTOR_BYTES;
+        if (launch != launch_number) (write ? traffic.written_once : traffic.read_once) += SECTOR_BYTES;
+        block = block_number;
+        launch = launch_number;
+    }
+}
+
 static bool access(char *p, size_t n, bool write, bool atomic, const Where &at)
 {
     if (is_private(p, write)) return true;
     const char *verb = atomic ? "atomic" : write ? "write" : "read";
     Region *r = find(p, n);
+    if (r) count_access(*r, p, n, write);
+    if (!config.check) return true;
     if (!r) {
         if (!write && in_image(p)) return true;
         report_outside(at, p, n, verb);
@@ -302,7 +329,6 @@ static bool access(char *p, size_t n, bool write, bool atomic, const Where &at)
     const bool shared = r == &static_shared || r == &dynamic_shared;
     const Accessor by = { tls.self->linear, (uint8_t)tls.worker->warps[tls.self->warp].epoch, shared };
     if (atomic && !shared && block_fenced) block_acquired = true;
-    if (!shared) (write ? bytes_written : bytes_read) += n;
     bool raced = false, fresh = false;
     unsigned other = 0;
     for (Cell *c = r->cells + (p - r->low), *end = c + n; c < end; c++) {
@@ -329,13 +355,13 @@ static bool access(char *p, size_t n, bool write, bool atomic, const Where &at)
 
 bool check_access(const void *p, size_t n, bool write, bool atomic)
 {
-    if (!config.check || !tls.self) return true;
+    if (!config.hooks || !tls.self) return true;
     return access((char *)p, n, write, atomic, { __builtin_return_address(0), nullptr, 0 });
 }
 
 bool check_copy(const Copy &copy)
 {
-    if (!config.check) return true;
+    if (!config.hooks) return true;
     const Where at = { nullptr, copy.file, copy.line };
     const bool readable = copy.bytes == 0 || access((char *)copy.from, (size_t)copy.bytes, false, false, at);
     return readable && access((char *)copy.to, 16, true, false, at);
@@ -351,10 +377,11 @@ void fence()
 
 static void hook(void *p, size_t n, bool write, size_t alignment, const void *pc)
 {
+    if (!config.check && dynamic_shared.holds((char *)p, n)) return; /* most accesses: nothing to count */
     if (!tls.self) return;
     const Where at = { pc, nullptr, 0 };
     /* The compiler may join stores to a thread's own variables as it likes. */
-    if ((uintptr_t)p % alignment && !is_private((char *)p, write)) {
+    if (config.check && (uintptr_t)p % alignment && !is_private((char *)p, write)) {
         report(at, "misaligned %s of %zu bytes at %p", write ? "write" : "read", n, p);
         if (n == 16) abandon_block(); /* the processor would fault */
     }

@@ -6,7 +6,8 @@
  *   GM_SIM_POISON      byte that fills fresh device and shared memory (default 255: NaN)
  *   GM_SIM_ALLOW_EXIT  1: a thread may end before barriers of its block (default 0: reported)
  *   GM_SIM_DEVICES     number of devices (default 1)
- *   GM_SIM_REPORT      file that gets the launch counters when the program ends */
+ *   GM_SIM_CHECK       0: the check build only counts bytes, which is faster than checking (default 1)
+ *   GM_SIM_REPORT      file that gets the counters when the program ends: gm_sim.h says what it holds */
 #include "internal.h"
 
 #include <signal.h>
@@ -128,10 +129,11 @@ static void read_environment()
     config.allow_exit = number("GM_SIM_ALLOW_EXIT", 0, 0, 1) != 0;
     config.async = number("GM_SIM_ASYNC", 0, 0, 1) != 0;
     config.devices = number("GM_SIM_DEVICES", 1, 1, 64);
-    config.check = check_available();
+    config.hooks = check_available();
+    config.check = config.hooks && number("GM_SIM_CHECK", 1, 0, 1);
     config.workers = number("GM_SIM_WORKERS", 0, 0, 256);
     if (config.workers == 0) config.workers = config.order == ORDER_SEQ ? (int)std::thread::hardware_concurrency() : 1;
-    if (config.check || config.workers < 1) config.workers = 1; /* the checker sees one block at a time */
+    if (config.hooks || config.workers < 1) config.workers = 1; /* the hooks see one block at a time */
 }
 
 void config_read()
@@ -154,4 +156,8 @@ extern "C" int gm_sim_take_errors(void)
 
 extern "C" const char *gm_sim_first_error(void) { return emu::first_report; }
 
-extern "C" int gm_sim_checks(void) { return emu::check_available(); }
+extern "C" int gm_sim_checks(void)
+{
+    emu::config_read();
+    return emu::config.check;
+}

@@ -62,6 +62,7 @@ struct Tls {
     char *segment; /* the thread-local segment that this object and all __shared__ variables lie in */
     size_t segment_bytes;
     int device, last_error;
+    const char *operation; /* that the calling thread is in: "linear forward"; NULL outside */
 };
 extern __thread Tls tls;
 

@@ -47,7 +47,7 @@ cudaError_t launch(const char *name, const void *kernel, Call call, const void *
     if (!shape_fits(grid, block)) return remember(cudaErrorInvalidConfiguration);
     if (!shared_fits(kernel, smem)) return remember(cudaErrorInvalidValue);
     const char *first = (const char *)bound;
-    const Launch l = { name, call, std::vector<char>(first, first + bytes), grid, block, smem };
+    const Launch l = { name, kernel_name(kernel, name), call, std::vector<char>(first, first + bytes), grid, block, smem };
     enqueue(stream, [l] { grid_run(l); });
     return cudaSuccess;
 }
@@ -146,7 +146,7 @@ void grid_run(const Launch &l)
             block_run(w, index, l.grid, l.block, l.smem, salt + b * 31 + 1);
         }
     };
-    count_launch(l.name);
+    count_launch(l.counted_as, { blocks, l.block.x * l.block.y * l.block.z, l.smem });
     check_own(1, l.bound.data(), l.bound.size());
     check_launch_begin();
     faults_take();
@@ -155,7 +155,7 @@ void grid_run(const Launch &l)
     else
         work();
     faults_give_back();
-    check_launch_end(l.name.c_str());
+    count_bytes(l.counted_as, check_launch_end());
 }
 
 } // namespace emu

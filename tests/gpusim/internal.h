@@ -22,7 +22,8 @@ struct Config {
     bool allow_exit; /* a thread may end before the barriers of others */
     bool async;      /* stream work runs only when something waits for it */
     int devices, workers;
-    bool check;      /* kernels were built with access hooks */
+    bool hooks;      /* kernels were built with access hooks: bytes are counted */
+    bool check;      /* and every access is checked */
 };
 extern Config config;
 void config_read(); /* once; every entry of the runtime calls it */
@@ -99,7 +100,7 @@ void meeting_finish(Warp &warp, int index);
 
 /* ---- a launch (grid.cpp) ---- */
 struct Launch {
-    std::string name;
+    std::string name, counted_as;
     Call call;
     std::vector<char> bound;
     dim3 grid, block;
@@ -122,7 +123,8 @@ void forget_devices_memory();
 /* ---- the checker (check.cpp); no-ops unless the check build ---- */
 bool check_available();
 void check_launch_begin();
-void check_launch_end(const char *kernel);
+struct Traffic;
+Traffic check_launch_end(); /* what the launch moved; nothing without hooks */
 void check_block_begin(char *dynamic_shared, size_t bytes);
 void check_barrier();
 void check_own(int slot, const void *p, size_t bytes); /* emulator memory that kernels read: 0 threads, 1 arguments */
@@ -131,11 +133,22 @@ void check_free(char *p);
 void check_initialised(const void *p, size_t bytes);
 void check_library_read(const char *who, const void *p, size_t bytes); /* reports memory that nobody has written */
 bool check_copy(const Copy &copy);
-const char *module_path(const void **base); /* file and load address of the image the emulator lies in */
 
-/* ---- counters (count.cpp) ---- */
-void count_launch(const std::string &kernel);
-void count_bytes(const char *kernel, uint64_t read, uint64_t written);
+/* ---- counters (count.cpp), of the operation that queued the work ---- */
+struct Traffic { /* bytes of device memory */
+    uint64_t read, written;           /* a block's accesses to the same 32 bytes count once */
+    uint64_t read_once, written_once; /* a launch's do */
+};
+struct Shape { uint64_t blocks; unsigned threads; size_t shared; };
+void count_launch(const std::string &kernel, const Shape &shape = { 0, 0, 0 });
+void count_bytes(const std::string &kernel, const Traffic &traffic);
+void count_bytes(const std::string &kernel, uint64_t read, uint64_t written);
+struct Least { uint64_t read, written; double flops; };
+void count_operation(const char *operation, const Least &least, bool is_update); /* is_update: such end a step */
+void count_input(); /* data from the host, or a graph: the first after an update begins a step */
+
+/* ---- names of kernels with their template arguments (names.cpp) ---- */
+std::string kernel_name(const void *kernel, const char *otherwise);
 
 } // namespace emu
 

@@ -114,8 +114,11 @@ static void copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind ki
     if (in_device(from)) check_library_read("a copy", from, bytes);
     memmove(to, from, bytes);
     check_initialised(to, bytes);
-    count_launch("copy");
-    count_bytes("copy", in_device(from) ? bytes : 0, in_device(to) ? bytes : 0);
+    const bool reads = in_device(from), writes = in_device(to);
+    const char *name = !reads ? "upload" : !writes ? "download" : "copy";
+    if (!reads) count_input();
+    count_launch(name);
+    count_bytes(name, reads ? bytes : 0, writes ? bytes : 0);
 }
 
 static void fill_now(void *to, int byte, size_t bytes)

@@ -118,6 +118,17 @@ static bool memory_fits(const Product &p, const char *who)
            is_reachable(p.d, who, "D") && (!uses_bias(p.epilogue.kind) || is_reachable(bias, who, "the bias"));
 }
 
+/* By shape: each factor read once, the result written once, and what the epilogue takes or gives. */
+static void count_product(const Product &p)
+{
+    const auto bytes = [](const Matrix &m) { return (uint64_t)(m.rows * m.cols) * m.element_bytes(); };
+    const uint64_t bias = (uint64_t)(p.epilogue.kind == CUBLASLT_EPILOGUE_BGRADB ? p.n() : p.m()) * (p.epilogue.bias_type == CUDA_R_32F ? 4 : 2);
+    const bool takes_bias = p.epilogue.kind & CUBLASLT_EPILOGUE_BIAS, gives_bias = uses_bias(p.epilogue.kind) && !takes_bias;
+    count_launch("cublas");
+    count_bytes("cublas", bytes(p.a) + bytes(p.b) + (p.beta != 0.0f ? bytes(p.c) : 0) + (takes_bias ? bias : 0),
+                bytes(p.d) + (p.epilogue.aux ? bytes(p.d) : 0) + (gives_bias ? bias : 0));
+}
+
 void product_run(const Product &p, const char *who)
 {
     if (p.m() == 0 || p.n() == 0 || !memory_fits(p, who)) return;
@@ -131,8 +142,7 @@ void product_run(const Product &p, const char *who)
     multiply(p, a, b);
     for_lines(p.d, [](char *line, size_t bytes) { check_initialised(line, bytes); });
     if (p.epilogue.kind == CUBLASLT_EPILOGUE_BGRADA || p.epilogue.kind == CUBLASLT_EPILOGUE_BGRADB) sum_factors(p, a, b);
-    count_launch("cublas");
-    count_bytes("cublas", p.a.bytes() + p.b.bytes() + (p.beta != 0.0f ? p.c.bytes() : 0), p.d.bytes());
+    count_product(p);
 }
 
 static bool layout_fits(const Matrix &m) { return m.rows >= 0 && m.cols >= 0 && m.ld >= (m.row_major ? m.cols : m.rows); }

@@ -161,8 +161,22 @@ static void capture_node(CUstream_st *s, std::function<void()> work)
     s->tail = { nodes.size() - 1 };
 }
 
-void enqueue(cudaStream_t stream, std::function<void()> work)
+/* Work belongs to the operation that queued it, however late or often it runs. */
+static std::function<void()> of_operation(std::function<void()> work)
 {
+    const char *operation = tls.operation;
+    if (!operation) return work;
+    return [operation, work] {
+        const char *outer = tls.operation;
+        tls.operation = operation;
+        work();
+        tls.operation = outer;
+    };
+}
+
+void enqueue(cudaStream_t stream, std::function<void()> unnamed)
+{
+    std::function<void()> work = of_operation(std::move(unnamed));
     config_read();
     Lock lock(mutex);
     CUstream_st *s = stream_of(stream);
@@ -446,6 +460,7 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess;
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
     enqueue(stream, [exec] {
+        count_input();
         count_launch("graph");
         replay(exec->nodes);
     });
