@@ -182,6 +182,12 @@ static void zero_rows(float *at, int32_t stride, int32_t n, int32_t width)
         for (int32_t c = 0; c < width; c++) at[i * (ptrdiff_t)stride + c] = 0.0f;
 }
 
+/* Rows of all heads from the end of the last sequence, `first`, to `end`; none where `end` is not set. */
+static void zero_behind(void *to, int32_t stride, int32_t first, int32_t end, int32_t hidden)
+{
+    zero_rows((float *)to + (ptrdiff_t)first * stride, stride, end - first, hidden);
+}
+
 static void scale_row(float *row, int32_t n, float by)
 {
     int32_t i = 0;
@@ -234,6 +240,7 @@ static gm_status attention_forward(const gm_attention *a, gm_device *dev)
                           a->out_stride, a->lse ? a->lse + row * a->heads + head : NULL, a->heads);
         }
     }
+    zero_behind(a->out, a->out_stride, a->cu_q[a->sequences], a->q_rows, a->heads * a->width);
     return GM_OK;
 }
 
@@ -329,6 +336,10 @@ static gm_status attention_backward(const gm_attention_grad *a, gm_device *dev)
             backward_pair(&p, &g);
         }
     }
+    const int32_t q_end = a->cu_q[a->sequences], k_end = a->cu_k[a->sequences], hidden = a->heads * a->width;
+    zero_behind(a->dq, a->q_stride, q_end, a->q_rows, hidden);
+    zero_behind(a->dk, a->k_stride, k_end, a->k_rows, hidden);
+    zero_behind(a->dv, a->v_stride, k_end, a->k_rows, hidden);
     return GM_OK;
 }
 

@@ -9,12 +9,14 @@
 #include "attention/attention.h"
 #include "vector_cpu.h"
 
-enum { MAX_KEYS = 640, TAIL = 3, GAP = 5 };
+/* Behind the last row come BEHIND that belong to the capacity, then one that does not. */
+enum { MAX_KEYS = 640, BEHIND = 2, TAIL = 3 };
 
-/* key_length NULL: self attention on one [tokens, 3 hidden] tensor. */
+/* key_length NULL: self attention on one [tokens, 3 hidden] tensor. gap: columns between rows of out, and of q in cross
+ * attention; an odd one keeps a GPU from wide loads and from tensor cores. */
 typedef struct shape {
     const int32_t *query_length, *key_length;
-    int32_t sequences, heads, width, reach;
+    int32_t sequences, heads, width, gap, reach;
     bool is_causal, has_bias;
     float p, sigma;
 } shape;
@@ -25,13 +27,14 @@ typedef struct problem {
     int32_t queries, keys, hidden;
     double scale;
     gmt_buf cu_q, cu_k, q_block, k_block, bias, dout;
-    const float *q, *k, *v;
-    int32_t q_stride, k_stride, out_stride;
+    const void *q, *k, *v;
+    int32_t q_stride, k_stride, k_at, out_stride, q_rows, k_rows;
     gm_drop drop;
     double *rq, *rk, *rv, *rbias, *rdout;
 } problem;
 
-typedef struct result { double *out, *lse, *dq, *dk, *dv, *dbias; } result;
+/* size: of the terms that an element of out is the sum of. */
+typedef struct result { double *out, *size, *lse, *dq, *dk, *dv, *dbias; } result;
 
 static double score(const problem *p, int32_t sequence, int32_t head, int32_t i, int32_t j)
 {
@@ -78,20 +81,27 @@ static void reference_forward(gmt_backend *b, const problem *p, const result *r)
                 const int32_t row = p->cu_q.i32[n] + i, k0 = p->cu_k.i32[n], keys = p->cu_k.i32[n + 1] - k0;
                 r->lse[row * p->s.heads + h] = probabilities(p, n, h, i, keys, prob);
                 for (int32_t c = h * p->s.width; c < (h + 1) * p->s.width; c++) {
-                    double sum = 0.0;
-                    for (int32_t j = 0; j < keys; j++)
-                        sum += prob[j] * kept(p, b, n, h, i, j) * p->rv[(k0 + j) * p->hidden + c];
+                    double sum = 0.0, size = 0.0;
+                    for (int32_t j = 0; j < keys; j++) {
+                        const double term = prob[j] * kept(p, b, n, h, i, j) * p->rv[(k0 + j) * p->hidden + c];
+                        sum += term;
+                        size += fabs(term);
+                    }
                     r->out[row * p->hidden + c] = sum;
+                    r->size[row * p->hidden + c] = size;
                 }
             }
 }
 
-/* One query of one head: d of its probabilities, through the softmax, to everything below. */
+/* One query of one head: d of its probabilities, through the softmax, to everything below. The sum over keys of
+ * probability times its d is taken from out, as backward has to: out is an input there, rounded as it may be. */
 static void reference_backward_row(gmt_backend *b, const problem *p, const result *r, int32_t n, int32_t h, int32_t i)
 {
     double prob[MAX_KEYS], dprob[MAX_KEYS], mean = 0.0;
     const int32_t row = p->cu_q.i32[n] + i, k0 = p->cu_k.i32[n], keys = p->cu_k.i32[n + 1] - k0, reach = p->s.reach;
     probabilities(p, n, h, i, keys, prob);
+    for (int32_t c = h * p->s.width; c < (h + 1) * p->s.width; c++)
+        mean += p->rdout[row * p->hidden + c] * r->out[row * p->hidden + c];
     for (int32_t j = 0; j < keys; j++) {
         const double keep = kept(p, b, n, h, i, j);
         dprob[j] = 0.0;
@@ -99,7 +109,6 @@ static void reference_backward_row(gmt_backend *b, const problem *p, const resul
             dprob[j] += keep * p->rdout[row * p->hidden + c] * p->rv[(k0 + j) * p->hidden + c];
             r->dv[(k0 + j) * p->hidden + c] += keep * prob[j] * p->rdout[row * p->hidden + c];
         }
-        mean += prob[j] * dprob[j];
     }
     for (int32_t j = 0; j < keys; j++) {
         const double dscore = prob[j] * (dprob[j] - mean);
@@ -124,18 +133,27 @@ static size_t area(int32_t rows, int32_t columns) { return (size_t)rows * (size_
 /* A [rows + TAIL, stride] block whose tail rows are NaN: reading them would show. */
 static gmt_buf inputs(gmt_backend *b, int32_t rows, int32_t stride, float sigma)
 {
-    gmt_buf buf = gmt_normal(b, area(rows + TAIL, stride), sigma);
+    gmt_buf buf = gmt_act(b, area(rows + TAIL, stride), sigma);
     for (size_t i = area(rows, stride); i < buf.count; i++) buf.f32[i] = NAN;
     gmt_push(b, &buf);
     return buf;
 }
 
-static double *dense(gmt_backend *b, const float *from, int32_t rows, int32_t stride, int32_t columns)
+static void copy_dense(double *to, const float *from, int32_t rows, int32_t stride, int32_t columns)
 {
-    double *to = gmt_doubles(b, area(rows, columns));
     for (int32_t i = 0; i < rows; i++)
         for (int32_t c = 0; c < columns; c++) to[i * columns + c] = (double)from[i * stride + c];
-    return to;
+}
+
+/* What the reference reads, after the buffers were filled. */
+static void read_inputs(const problem *p)
+{
+    const int32_t diagonals = 2 * p->s.reach + 1;
+    copy_dense(p->rq, p->q_block.f32, p->queries, p->q_stride, p->hidden);
+    copy_dense(p->rk, p->k_block.f32 + p->k_at, p->keys, p->k_stride, p->hidden);
+    copy_dense(p->rv, p->k_block.f32 + p->k_at + p->hidden, p->keys, p->k_stride, p->hidden);
+    copy_dense(p->rbias, p->bias.f32, p->s.heads, diagonals, diagonals);
+    copy_dense(p->rdout, p->dout.f32, p->queries, p->out_stride, p->hidden);
 }
 
 static problem make(gmt_backend *b, shape s)
@@ -145,126 +163,139 @@ static problem make(gmt_backend *b, shape s)
     p.cu_k = is_self ? p.cu_q : gmt_offsets(b, s.key_length, s.sequences);
     p.queries = p.cu_q.i32[s.sequences];
     p.keys = p.cu_k.i32[s.sequences];
+    p.q_rows = p.queries + BEHIND;
+    p.k_rows = p.keys + BEHIND;
     p.scale = (double)(float)(1.0 / sqrt(s.width));
-    p.q_stride = is_self ? 3 * p.hidden : p.hidden + GAP;
+    p.q_stride = is_self ? 3 * p.hidden : p.hidden + s.gap;
     p.k_stride = is_self ? 3 * p.hidden : 2 * p.hidden;
-    p.out_stride = p.hidden + GAP;
+    p.k_at = is_self ? p.hidden : 0;
+    p.out_stride = p.hidden + s.gap;
     p.q_block = inputs(b, p.queries, p.q_stride, s.sigma);
     p.k_block = is_self ? p.q_block : inputs(b, p.keys, p.k_stride, s.sigma);
     p.dout = inputs(b, p.queries, p.out_stride, 1.0f);
     p.bias = gmt_normal(b, area(s.heads, 2 * s.reach + 1), 1.0f);
     p.drop = gmt_drop(b, s.p, GM_SITE_ATTENTION, s.sequences);
-    const int32_t k_at = is_self ? p.hidden : 0;
     p.q = p.q_block.dev;
-    p.k = (const float *)p.k_block.dev + k_at;
-    p.v = p.k + p.hidden;
-    p.rq = dense(b, p.q_block.f32, p.queries, p.q_stride, p.hidden);
-    p.rk = dense(b, p.k_block.f32 + k_at, p.keys, p.k_stride, p.hidden);
-    p.rv = dense(b, p.k_block.f32 + k_at + p.hidden, p.keys, p.k_stride, p.hidden);
-    p.rbias = dense(b, p.bias.f32, s.heads, 2 * s.reach + 1, 2 * s.reach + 1);
-    p.rdout = dense(b, p.dout.f32, p.queries, p.out_stride, p.hidden);
+    p.k = gmt_at(&p.k_block, (size_t)p.k_at);
+    p.v = gmt_at(&p.k_block, (size_t)(p.k_at + p.hidden));
+    p.rq = gmt_doubles(b, area(p.queries, p.hidden));
+    p.rk = gmt_doubles(b, area(p.keys, p.hidden));
+    p.rv = gmt_doubles(b, area(p.keys, p.hidden));
+    p.rbias = gmt_doubles(b, p.bias.count);
+    p.rdout = gmt_doubles(b, area(p.queries, p.hidden));
+    read_inputs(&p);
     return p;
 }
 
+/* Forward's part filled in. */
 static result reference(gmt_backend *b, const problem *p)
 {
     const size_t q = area(p->queries, p->hidden), k = area(p->keys, p->hidden);
-    const result r = { gmt_doubles(b, q), gmt_doubles(b, area(p->queries, p->s.heads)),
-                       gmt_doubles(b, q), gmt_doubles(b, k),
-                       gmt_doubles(b, k), gmt_doubles(b, area(p->s.heads, 2 * p->s.reach + 1)) };
+    const result r = { gmt_doubles(b, q), gmt_doubles(b, q), gmt_doubles(b, area(p->queries, p->s.heads)),
+                       gmt_doubles(b, q), gmt_doubles(b, k), gmt_doubles(b, k), gmt_doubles(b, p->bias.count) };
     reference_forward(b, p, &r);
-    reference_backward(b, p, &r);
     return r;
 }
 
 /* What the kernel wrote; in self attention dk_block is dq_block. */
 typedef struct answer { gmt_buf out, lse, dq_block, dk_block, dbias; const float *dq, *dk, *dv; } answer;
 
-static gm_status forward(gmt_backend *b, const problem *p, answer *a, float *lse, gm_device *dev)
+/* The fields that both directions have. */
+#define SHARED(p)                                                                                                      \
+    .q = (p)->q, .k = (p)->k, .v = (p)->v, .q_stride = (p)->q_stride, .k_stride = (p)->k_stride,                       \
+    .v_stride = (p)->k_stride, .cu_q = (p)->cu_q.dev, .cu_k = (p)->cu_k.dev,                                           \
+    .bias = (p)->s.has_bias ? (p)->bias.dev : NULL, .bias_reach = (p)->s.reach, .is_causal = (p)->s.is_causal,         \
+    .scale = (float)(p)->scale, .drop = (p)->drop, .out_stride = (p)->out_stride, .sequences = (p)->s.sequences,       \
+    .heads = (p)->s.heads, .width = (p)->s.width, .q_rows = (p)->q_rows
+
+static gm_status forward(gmt_backend *b, const problem *p, const gmt_buf *out, float *lse, gm_device *dev)
 {
-    return b->k->attention.forward(&(gm_attention){ .q = p->q,
-                                                     .k = p->k,
-                                                     .v = p->v,
-                                                     .q_stride = p->q_stride,
-                                                     .k_stride = p->k_stride,
-                                                     .v_stride = p->k_stride,
-                                                     .cu_q = p->cu_q.dev,
-                                                     .cu_k = p->cu_k.dev,
-                                                     .bias = p->s.has_bias ? p->bias.dev : NULL,
-                                                     .bias_reach = p->s.reach,
-                                                     .is_causal = p->s.is_causal,
-                                                     .scale = (float)p->scale,
-                                                     .drop = p->drop,
-                                                     .out = a->out.dev,
-                                                     .out_stride = p->out_stride,
-                                                     .lse = lse,
-                                                     .sequences = p->s.sequences,
-                                                     .heads = p->s.heads,
-                                                     .width = p->s.width },
-                                   dev);
+    return b->k->attention.forward(&(gm_attention){ SHARED(p), .out = out->dev, .lse = lse }, dev);
+}
+
+static gm_status backward(gmt_backend *b, const problem *p, const answer *a, gm_device *dev)
+{
+    const size_t k_at = (size_t)p->k_at;
+    return b->k->attention.backward(&(gm_attention_grad){ SHARED(p), .out = a->out.dev, .dout = p->dout.dev,
+                                                          .lse = a->lse.dev, .dq = a->dq_block.dev,
+                                                          .dk = gmt_at(&a->dk_block, k_at),
+                                                          .dv = gmt_at(&a->dk_block, k_at + (size_t)p->hidden),
+                                                          .dbias = p->s.has_bias ? a->dbias.dev : NULL,
+                                                          .k_rows = p->k_rows },
+                                    dev);
 }
 
 static answer run(gmt_backend *b, const problem *p, gm_device *dev)
 {
-    const bool is_self = p->s.key_length == NULL;
-    const int32_t k_at = is_self ? p->hidden : 0;
-    answer a = { .out = gmt_poison(b, area(p->queries + TAIL, p->out_stride)),
+    answer a = { .out = gmt_act_poison(b, area(p->queries + TAIL, p->out_stride)),
                  .lse = gmt_poison(b, area(p->queries + TAIL, p->s.heads)),
-                 .dq_block = gmt_poison(b, area(p->queries + TAIL, p->q_stride)),
-                 .dbias = gmt_zeros(b, area(p->s.heads, 2 * p->s.reach + 1)) };
-    a.dk_block = is_self ? a.dq_block : gmt_poison(b, area(p->keys + TAIL, p->k_stride));
+                 .dq_block = gmt_act_poison(b, area(p->queries + TAIL, p->q_stride)),
+                 .dbias = gmt_zeros(b, p->bias.count) };
+    a.dk_block = p->s.key_length == NULL ? a.dq_block : gmt_act_poison(b, area(p->keys + TAIL, p->k_stride));
     for (size_t i = 0; i < a.dbias.count; i++) a.dbias.f32[i] = 1.0f; /* added to */
     gmt_push(b, &a.dbias);
-    float *dk = (float *)a.dk_block.dev + k_at;
-    gmt_ok(b, forward(b, p, &a, a.lse.dev, dev));
-    gmt_ok(b, b->k->attention.backward(&(gm_attention_grad){ .q = p->q,
-                                                              .k = p->k,
-                                                              .v = p->v,
-                                                              .q_stride = p->q_stride,
-                                                              .k_stride = p->k_stride,
-                                                              .v_stride = p->k_stride,
-                                                              .cu_q = p->cu_q.dev,
-                                                              .cu_k = p->cu_k.dev,
-                                                              .bias = p->s.has_bias ? p->bias.dev : NULL,
-                                                              .bias_reach = p->s.reach,
-                                                              .is_causal = p->s.is_causal,
-                                                              .scale = (float)p->scale,
-                                                              .drop = p->drop,
-                                                              .out = a.out.dev,
-                                                              .dout = p->dout.dev,
-                                                              .out_stride = p->out_stride,
-                                                              .lse = a.lse.dev,
-                                                              .dq = a.dq_block.dev,
-                                                              .dk = dk,
-                                                              .dv = dk + p->hidden,
-                                                              .dbias = p->s.has_bias ? a.dbias.dev : NULL,
-                                                              .sequences = p->s.sequences,
-                                                              .heads = p->s.heads,
-                                                              .width = p->s.width },
-                                       dev));
+    gmt_ok(b, forward(b, p, &a.out, a.lse.dev, dev));
+    gmt_ok(b, backward(b, p, &a, dev));
     gmt_fetch(b, &a.out);
     gmt_fetch(b, &a.lse);
     gmt_fetch(b, &a.dq_block);
     gmt_fetch(b, &a.dk_block);
     gmt_fetch(b, &a.dbias);
     a.dq = a.dq_block.f32;
-    a.dk = a.dk_block.f32 + k_at;
+    a.dk = a.dk_block.f32 + p->k_at;
     a.dv = a.dk + p->hidden;
     return a;
 }
 
-/* Compares rows x columns of a strided block and asserts that tail rows are as poisoned. */
-static void close_rows(gmt_backend *b, const float *got, int32_t stride, int32_t rows, int32_t columns,
-                       const double *want, double tol, const char *what)
+/* Of TAIL rows behind `rows` those of the capacity are 0 and the others as poisoned. */
+static void rows_behind(const float *got, int32_t stride, int32_t rows, int32_t capacity, int32_t columns,
+                        const char *what)
+{
+    for (int32_t i = rows; i < rows + TAIL; i++)
+        for (int32_t c = 0; c < columns; c++) {
+            const float x = got[i * (ptrdiff_t)stride + c];
+            if (i < capacity ? !(x == 0.0f) : !isnan(x))
+                fail_msg("%s: row %d of %d, capacity %d, is %.9g", what, i, rows, capacity, (double)x);
+        }
+}
+
+/* Of a strided block with TAIL rows more. */
+static void close_rows(gmt_backend *b, const float *got, int32_t stride, int32_t rows, int32_t capacity,
+                       int32_t columns, const double *want, double tol, const char *what)
 {
     float *packed = gmt_zeros(b, area(rows, columns)).f32;
     for (int32_t i = 0; i < rows; i++)
         memcpy(packed + i * columns, got + i * (ptrdiff_t)stride, (size_t)columns * sizeof(float));
     gmt_close(packed, want, area(rows, columns), tol, what);
-    for (int32_t i = rows; i < rows + TAIL; i++)
-        for (int32_t c = 0; c < columns; c++)
-            if (!isnan(got[i * (ptrdiff_t)stride + c]))
-                fail_msg("%s: row %d lies beyond the %d rows, but was written", what, i, rows);
+    rows_behind(got, stride, rows, capacity, columns, what);
+}
+
+/* Forward's out, which then stands for the reference's. Of bfloat16, `rounding` is what storing costs and once more what
+ * it costs to take each term's probability to tensor cores; `sums` is for the rest, in float32. */
+static void close_out(gmt_backend *b, const problem *p, const answer *got, const result *want, double sums)
+{
+    const double rounding = gmt_rounding(b);
+    double squares = 0.0;
+    for (size_t i = 0; i < area(p->queries, p->hidden); i++) squares += want->out[i] * want->out[i];
+    const double rms = sqrt(squares / fmax(1.0, (double)area(p->queries, p->hidden)));
+    for (int32_t i = 0; i < p->queries; i++)
+        for (int32_t c = 0; c < p->hidden; c++) {
+            const int32_t at = i * p->hidden + c;
+            const double x = (double)got->out.f32[i * p->out_stride + c], y = want->out[at], off = fabs(x - y);
+            const double bound = sums * (rms + fabs(y)) + rounding * (fabs(y) + want->size[at]);
+            if (!(off <= bound))
+                fail_msg("out[%d, %d] is %.9g, the reference says %.9g (off by %.3g, bound %.3g)", i, c, x, y, off,
+                         bound);
+        }
+    rows_behind(got->out.f32, p->out_stride, p->queries, p->q_rows, p->hidden, "out");
+    copy_dense(want->out, got->out.f32, p->queries, p->out_stride, p->hidden);
+}
+
+/* No kernel touches the columns between two rows. */
+static void gaps_are_untouched(const float *got, int32_t stride, int32_t rows, int32_t columns)
+{
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t c = columns; c < stride; c++) assert_true(isnan(got[i * (ptrdiff_t)stride + c]));
 }
 
 static void close_lse(const problem *p, const answer *a, const double *want, double tol)
@@ -296,93 +327,276 @@ static void check(gmt_backend *b, shape s)
     const result want = reference(b, &p);
     const answer got = run(b, &p, b->device);
     const double tol = gmt_tol_f32((size_t)s.width) + gmt_tol_f32((size_t)most_keys(&p));
-    close_rows(b, got.out.f32, p.out_stride, p.queries, p.hidden, want.out, tol, "out");
+    const double grad = 2.0 * tol + gmt_rounding(b);
     close_lse(&p, &got, want.lse, tol);
-    close_rows(b, got.dq, p.q_stride, p.queries, p.hidden, want.dq, 2.0 * tol, "dq");
-    close_rows(b, got.dk, p.k_stride, p.keys, p.hidden, want.dk, 2.0 * tol, "dk");
-    close_rows(b, got.dv, p.k_stride, p.keys, p.hidden, want.dv, 2.0 * tol, "dv");
-    for (int32_t i = 0; i < p.queries; i++)
-        for (int32_t c = p.hidden; c < p.out_stride; c++) assert_true(isnan(got.out.f32[i * p.out_stride + c]));
+    close_out(b, &p, &got, &want, tol);
+    reference_backward(b, &p, &want);
+    close_rows(b, got.dq, p.q_stride, p.queries, p.q_rows, p.hidden, want.dq, grad, "dq");
+    close_rows(b, got.dk, p.k_stride, p.keys, p.k_rows, p.hidden, want.dk, grad, "dk");
+    close_rows(b, got.dv, p.k_stride, p.keys, p.k_rows, p.hidden, want.dv, grad, "dv");
+    gaps_are_untouched(got.out.f32, p.out_stride, p.queries + TAIL, p.hidden);
+    if (s.key_length != NULL) gaps_are_untouched(got.dq, p.q_stride, p.queries + TAIL, p.hidden);
     if (!s.has_bias) return;
     for (size_t i = 0; i < got.dbias.count; i++) want.dbias[i] += 1.0;
     gmt_close(got.dbias.f32, want.dbias, got.dbias.count, gmt_tol_f32((size_t)p.queries) + 2.0 * tol, "dbias");
 }
 
-static const int32_t lengths[] = { 31, 0, 1, 33, 64, 130, 2 };
+/* Self attention of lengths that are odd, empty, and more than a warp, a block of queries and a tile of keys. */
+static shape self(gmt_backend *b, int32_t heads, int32_t width)
+{
+    static const int32_t lengths[] = { 31, 0, 1, 33, 64, 130, 2 }, few[] = { 31, 0, 1, 33, 40, 5, 2 };
+    return (shape){ .query_length = b->target->is_checked ? few : lengths, .sequences = GM_LEN(lengths), .heads = heads,
+                    .width = width, .gap = 8, .reach = 1, .sigma = 1.0f };
+}
+
 static const int32_t few_queries[] = { 5, 0, 3, 7, 40, 1 }, few_keys[] = { 9, 4, 0, 1, 130, 17 };
+
+static shape cross(int32_t heads, int32_t width, int32_t gap)
+{
+    return (shape){ .query_length = few_queries, .key_length = few_keys, .sequences = GM_LEN(few_keys), .heads = heads,
+                    .width = width, .gap = gap, .reach = 1, .sigma = 1.0f };
+}
 
 static void self_attention(gmt_backend *b)
 {
-    check(b, (shape){ lengths, NULL, GM_LEN(lengths), 3, 32, 1, .sigma = 1.0f });
+    check(b, self(b, 3, 32));
+    check(b, self(b, 2, 64));
 }
 
 static void self_attention_with_dropout(gmt_backend *b)
 {
-    check(b, (shape){ lengths, NULL, GM_LEN(lengths), 3, 32, 1, .p = 0.1f, .sigma = 1.0f });
+    shape s = self(b, 3, 32);
+    s.p = 0.1f;
+    check(b, s);
+    s.gap = 5; /* in bfloat16: the same heads without tensor cores */
+    check(b, s);
+    s = self(b, 2, 64);
+    s.p = 0.1f;
+    check(b, s);
 }
 
 static void cross_attention_with_odd_width(gmt_backend *b)
 {
-    check(b, (shape){ few_queries, few_keys, GM_LEN(few_keys), 2, 13, 1, .p = 0.25f, .sigma = 1.0f });
+    shape s = cross(2, 13, 5);
+    s.p = 0.25f;
+    check(b, s);
 }
 
 static void causal(gmt_backend *b)
 {
-    check(b, (shape){ lengths, NULL, GM_LEN(lengths), 2, 16, 1, .is_causal = true, .p = 0.1f, .sigma = 1.0f });
+    for (int32_t width = 16; width <= 32; width += 16) {
+        shape s = self(b, 2, width);
+        s.is_causal = true;
+        s.p = 0.1f;
+        check(b, s);
+    }
 }
 
 /* Sequences with fewer keys than queries: the first queries see none and give zeros. */
 static void causal_with_other_keys(gmt_backend *b)
 {
-    check(b, (shape){ few_queries, few_keys, GM_LEN(few_keys), 2, 8, 1, .is_causal = true, .sigma = 1.0f });
+    for (int32_t width = 8; width <= 64; width *= 2) {
+        shape s = cross(2, width, 8);
+        s.is_causal = true;
+        check(b, s);
+    }
 }
 
 static void additive_bias(gmt_backend *b)
 {
-    check(b, (shape){ lengths, NULL, GM_LEN(lengths), 2, 24, 9, .has_bias = true, .p = 0.1f, .sigma = 1.0f });
+    for (int32_t width = 24; width <= 32; width += 8) {
+        shape s = self(b, 2, width);
+        s.has_bias = true;
+        s.reach = 9;
+        s.p = 0.1f;
+        check(b, s);
+    }
+    shape s = cross(2, 64, 8);
+    s.has_bias = s.is_causal = true;
+    s.reach = 3;
+    check(b, s);
+}
+
+/* Lengths around a warp and around every tile, as keys and as queries, for each number of columns a lane. */
+static void lengths_around_tiles(gmt_backend *b)
+{
+    static const int32_t edges[] = { 1, 31, 32, 33, 64, 65, 128, 129, 200, 513 };
+    static const int32_t few[] = { 3, 17, 1, 5, 16, 33, 2, 9, 4, 2 }, widths[] = { 32, 64, 128 };
+    const int32_t sequences = b->target->is_checked ? 8 : GM_LEN(edges);
+    for (size_t w = 0; w < GM_LEN(widths); w++)
+        for (int are_keys = 0; are_keys < 2; are_keys++) {
+            shape s = cross(1, widths[w], 8);
+            s.query_length = are_keys ? few : edges;
+            s.key_length = are_keys ? edges : few;
+            s.sequences = sequences;
+            check(b, s);
+        }
 }
 
 /* More keys than a tile and than dropout allows, heads wider than is transposed at once. */
 static void long_sequences_and_wide_heads(gmt_backend *b)
 {
-    static const int32_t queries[] = { 70, 2 }, keys[] = { 600, 3 };
-    check(b, (shape){ queries, keys, 2, 1, 72, 300, .has_bias = true, .sigma = 1.0f });
-    check(b, (shape){ keys, NULL, 2, 1, 8, 1, .is_causal = true, .sigma = 1.0f });
+    static const int32_t queries[] = { 70, 2 }, few[] = { 3, 2 }, keys[] = { 600, 3 };
+    const shape wide = { .query_length = b->target->is_checked ? few : queries, .key_length = keys, .sequences = 2,
+                         .heads = 1, .width = 72, .gap = 5, .reach = 300, .has_bias = true, .sigma = 1.0f };
+    const shape narrow = { .query_length = b->target->is_checked ? few : keys, .key_length = keys, .sequences = 2,
+                           .heads = 1, .width = 8, .gap = 5, .reach = 1, .is_causal = true, .sigma = 1.0f };
+    check(b, wide);
+    check(b, narrow);
+}
+
+/* The contract's limit of a GPU; the cpu has none. */
+static void heads_wider_than_128(gmt_backend *b)
+{
+    static const int32_t length[] = { 3 };
+    const shape s = { .query_length = length, .sequences = 1, .heads = 1, .width = 129, .gap = 5, .reach = 1,
+                      .sigma = 1.0f };
+    if (b->target->isa != NULL) {
+        check(b, s);
+        return;
+    }
+    const problem p = make(b, s);
+    const gmt_buf out = gmt_act_poison(b, area(p.queries + TAIL, p.out_stride));
+    assert_int_equal(forward(b, &p, &out, NULL, b->device), GM_ERR_SHAPE);
+    assert_string_equal(b->device->err->text, "attention: a head has 129 columns, a GPU takes up to 128");
 }
 
 /* Scores of some +-1e4: nothing overflows, and what the reference gives comes out within what the rounding of such a
  * score moves it. */
 static void large_scores(gmt_backend *b)
 {
-    const problem p = make(b, (shape){ lengths, NULL, GM_LEN(lengths), 2, 32, 1, .p = 0.1f, .sigma = 60.0f });
+    shape s = self(b, 2, 32);
+    s.p = 0.1f;
+    s.sigma = 60.0f;
+    const problem p = make(b, s);
     const result want = reference(b, &p);
     const answer got = run(b, &p, b->device);
     double top = 0.0;
     for (int32_t i = 0; i < p.queries * p.s.heads; i++) top = fmax(top, fabs(want.lse[i]));
     assert_true(top > 1e4);
     const double tol = top * gmt_tol_f32(32);
-    close_rows(b, got.out.f32, p.out_stride, p.queries, p.hidden, want.out, tol, "out");
-    close_rows(b, got.dv, p.k_stride, p.keys, p.hidden, want.dv, tol, "dv");
+    close_out(b, &p, &got, &want, tol);
+    reference_backward(b, &p, &want);
+    close_rows(b, got.dv, p.k_stride, p.keys, p.k_rows, p.hidden, want.dv, tol + gmt_rounding(b), "dv");
     for (int32_t i = 0; i < p.queries; i++)
         for (int32_t c = 0; c < 3 * p.hidden; c++) assert_true(isfinite(got.dq[i * p.q_stride + c]));
 }
 
-static void prediction_without_lse(gmt_backend *b)
+/* Row i of a [rows, hidden] part of a block is 0 but for column i % width of each head: 2^(i / width). */
+static void set_powers(float *at, int32_t stride, int32_t rows, const problem *p)
 {
-    const problem p = make(b, (shape){ lengths, NULL, GM_LEN(lengths), 2, 32, 1, .sigma = 1.0f });
-    const answer with = run(b, &p, b->device);
-    answer without = { .out = gmt_poison(b, with.out.count) };
-    gmt_ok(b, forward(b, &p, &without, NULL, b->device));
-    assert_memory_equal(gmt_fetch(b, &without.out), with.out.host, with.out.bytes);
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t c = 0; c < p->hidden; c++)
+            at[i * stride + c] = c % p->s.width == i % p->s.width ? (float)(1 << i / p->s.width) : 0.0f;
 }
 
+static void set_all(float *at, int32_t stride, int32_t rows, int32_t columns, float value)
+{
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t c = 0; c < columns; c++) at[i * stride + c] = value;
+}
+
+/* Half of what one wrong element of a mask changes at least. */
+static void differ_by_no_mask(const float *got, int32_t stride, int32_t rows, int32_t columns, const double *want,
+                              double one, const char *what)
+{
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t c = 0; c < columns; c++)
+            if (!(fabs((double)got[i * stride + c] - want[i * columns + c]) < 0.5 * one))
+                fail_msg("%s[%d, %d] is %.9g, with the mask of the reference %.9g", what, i, c,
+                         (double)got[i * stride + c], want[i * columns + c]);
+}
+
+/* Every mask element by itself: with queries 0 all keys weigh the same, and with rows of powers of two a sum over keys
+ * (out, dq) or queries (dv) is a binary number whose digits are mask elements. Four digits stand clear of bfloat16's
+ * rounding. In round 1 dout . v is 1 for every pair, which makes the digits of dq masks as well. */
+static void masks_are_those_of_the_reference(gmt_backend *b)
+{
+    static const int32_t widths[] = { 16, 32, 64, 100 }, queries[] = { 2, 20 };
+    for (size_t w = 0; w < (b->target->is_checked ? 2 : GM_LEN(widths)); w++)
+        for (int round = 0; round < 2; round++) {
+            const int32_t width = widths[w], keys[] = { 0, 4 * width };
+            problem p = make(b, (shape){ .query_length = queries, .key_length = keys, .sequences = 2, .heads = 2,
+                                         .width = width, .gap = 8, .reach = 1, .p = 0.1f, .sigma = 1.0f });
+            float *v = p.k_block.f32 + p.hidden;
+            set_all(p.q_block.f32, p.q_stride, p.queries, p.hidden, 0.0f);
+            set_powers(p.k_block.f32, p.k_stride, p.keys, &p);
+            set_powers(v, p.k_stride, p.keys, &p);
+            set_powers(p.dout.f32, p.out_stride, p.queries, &p);
+            if (round == 1) {
+                set_all(v, p.k_stride, p.keys, p.hidden, 1.0f);
+                set_all(p.dout.f32, p.out_stride, p.queries, p.hidden, 0.0f);
+                for (int32_t h = 0; h < 2; h++) set_all(p.dout.f32 + h * width, p.out_stride, p.queries, 1, 1.0f);
+            }
+            gmt_push(b, &p.q_block);
+            gmt_push(b, &p.k_block);
+            gmt_push(b, &p.dout);
+            read_inputs(&p);
+            const result want = reference(b, &p);
+            const answer got = run(b, &p, b->device);
+            const double one = 1.0 / 0.9 / keys[1];
+            if (round == 0) differ_by_no_mask(got.out.f32, p.out_stride, p.queries, p.hidden, want.out, one, "out");
+            copy_dense(want.out, got.out.f32, p.queries, p.out_stride, p.hidden);
+            reference_backward(b, &p, &want);
+            if (round == 0) differ_by_no_mask(got.dv, p.k_stride, p.keys, p.hidden, want.dv, one, "dv");
+            if (round == 1) differ_by_no_mask(got.dq, p.q_stride, p.queries, p.hidden, want.dq, p.scale * one, "dq");
+        }
+}
+
+/* A batch of a fixed number of sequences, most of them empty: queries without keys, keys without queries, neither. */
+static void padded_batch(gmt_backend *b)
+{
+    static const int32_t queries[48] = { 0, 5, 0, 3, 33, 0, 0, 2 }, keys[48] = { 0, 9, 4, 0, 40, 0, 7, 1 };
+    for (int has_bias = 0; has_bias < 2; has_bias++) {
+        shape s = { .query_length = queries, .key_length = keys, .sequences = GM_LEN(keys), .heads = 2, .width = 32,
+                    .gap = 8, .reach = 4, .has_bias = has_bias, .p = 0.1f, .sigma = 1.0f };
+        check(b, s);
+        s.key_length = NULL;
+        check(b, s);
+    }
+}
+
+/* All of the capacity lies behind: the sums that are added to stay what they were, rows become zero. */
+static void batch_without_a_row(gmt_backend *b)
+{
+    static const int32_t none[4] = { 0 };
+    shape s = { .query_length = none, .heads = 2, .width = 32, .gap = 8, .reach = 4, .has_bias = true, .sigma = 1.0f };
+    check(b, s);
+    s.sequences = GM_LEN(none);
+    check(b, s);
+}
+
+/* What is not said to belong to the capacity is left alone. */
+static void rows_behind_without_capacity(gmt_backend *b)
+{
+    problem p = make(b, cross(2, 32, 8));
+    p.q_rows = p.k_rows = 0;
+    const answer got = run(b, &p, b->device);
+    rows_behind(got.out.f32, p.out_stride, p.queries, 0, p.hidden, "out");
+    rows_behind(got.dq, p.q_stride, p.queries, 0, p.hidden, "dq");
+    rows_behind(got.dk, p.k_stride, p.keys, 0, 2 * p.hidden, "dk and dv");
+}
+
+static void prediction_without_lse(gmt_backend *b)
+{
+    const problem p = make(b, self(b, 2, 32));
+    const answer with = run(b, &p, b->device);
+    gmt_buf out = gmt_act_poison(b, with.out.count);
+    gmt_ok(b, forward(b, &p, &out, NULL, b->device));
+    assert_memory_equal(gmt_fetch(b, &out), with.out.host, with.out.bytes);
+}
+
+/* A module knows no threads: there it is the same bits on every run. */
 static void same_bits_on_any_number_of_threads(gmt_backend *b)
 {
     for (int has_bias = 0; has_bias < 2; has_bias++) {
-        const problem p = make(
-            b, (shape){ lengths, NULL, GM_LEN(lengths), 3, 32, 9, .has_bias = has_bias, .p = 0.1f, .sigma = 1.0f });
+        shape s = self(b, 3, 32);
+        s.has_bias = has_bias;
+        s.reach = 9;
+        s.p = 0.1f;
+        const problem p = make(b, s);
         const answer first = run(b, &p, b->device);
-        for (int threads = 1; threads <= 3; threads++) {
+        for (int threads = 1; threads <= (b->target->isa != NULL ? 3 : 1); threads++) {
             gm_device other;
             gmt_device_create(b, threads, &other);
             const answer again = run(b, &p, &other);
@@ -395,43 +609,32 @@ static void same_bits_on_any_number_of_threads(gmt_backend *b)
     }
 }
 
-/* Sum of dout * out: what backward differentiates. */
-static double loss(gmt_backend *b, const problem *p, const result *r)
-{
-    double sum = 0.0;
-    reference_forward(b, p, r);
-    for (size_t i = 0; i < area(p->queries, p->hidden); i++) sum += p->rdout[i] * r->out[i];
-    return sum;
-}
+typedef struct derived { gmt_backend *b; const problem *p; const result *r; } derived;
 
-static void assert_slope(gmt_backend *b, const problem *p, const result *r, double *x, size_t count, const double *dx,
-                         const char *what)
+/* Sum of dout * out: what backward differentiates. */
+static double loss(const void *of)
 {
-    const double step = 1e-5;
-    for (size_t i = 0; i < count; i++) {
-        const double at = x[i];
-        x[i] = at + step;
-        const double above = loss(b, p, r);
-        x[i] = at - step;
-        const double below = loss(b, p, r);
-        x[i] = at;
-        const double slope = (above - below) / (2.0 * step);
-        if (!(fabs(slope - dx[i]) <= 1e-8 * (1.0 + fabs(slope))))
-            fail_msg("reference %s[%zu] is %.12g, central differences say %.12g", what, i, dx[i], slope);
-    }
+    const derived *d = of;
+    double sum = 0.0;
+    reference_forward(d->b, d->p, d->r);
+    for (size_t i = 0; i < area(d->p->queries, d->p->hidden); i++) sum += d->p->rdout[i] * d->r->out[i];
+    return sum;
 }
 
 static void reference_is_the_derivative(gmt_backend *b)
 {
     static const int32_t queries[] = { 3, 0, 4, 2, 1 }, keys[] = { 2, 3, 5, 0, 1 };
     for (int variant = 0; variant < 3; variant++) {
-        const problem p = make(b, (shape){ queries, keys, GM_LEN(keys), 2, 3, 2, .is_causal = variant == 1,
-                                            .has_bias = variant > 0, .p = variant == 2 ? 0.3f : 0.0f, .sigma = 1.0f });
+        const problem p = make(b, (shape){ .query_length = queries, .key_length = keys, .sequences = GM_LEN(keys),
+                                           .heads = 2, .width = 3, .gap = 5, .reach = 2, .is_causal = variant == 1,
+                                           .has_bias = variant > 0, .p = variant == 2 ? 0.3f : 0.0f, .sigma = 1.0f });
         const result r = reference(b, &p);
-        assert_slope(b, &p, &r, p.rq, area(p.queries, p.hidden), r.dq, "dq");
-        assert_slope(b, &p, &r, p.rk, area(p.keys, p.hidden), r.dk, "dk");
-        assert_slope(b, &p, &r, p.rv, area(p.keys, p.hidden), r.dv, "dv");
-        assert_slope(b, &p, &r, p.rbias, p.bias.count, r.dbias, "dbias");
+        reference_backward(b, &p, &r);
+        const derived d = { b, &p, &r };
+        gmt_slope(loss, &d, p.rq, area(p.queries, p.hidden), r.dq, 1e-8, "dq");
+        gmt_slope(loss, &d, p.rk, area(p.keys, p.hidden), r.dk, 1e-8, "dk");
+        gmt_slope(loss, &d, p.rv, area(p.keys, p.hidden), r.dv, 1e-8, "dv");
+        gmt_slope(loss, &d, p.rbias, p.bias.count, r.dbias, 1e-8, "dbias");
     }
 }
 
@@ -457,7 +660,9 @@ static void exp_and_gelu_hold_their_bounds(gmt_backend *b)
     assert_true(isnan(gm_gelu(NAN)) && isnan(gm_gelu_grad(NAN)));
 }
 
-GMT_MAIN("attention", GMT_F32(exp_and_gelu_hold_their_bounds), GMT_F32(reference_is_the_derivative), GMT_F32(self_attention),
-         GMT_F32(self_attention_with_dropout), GMT_F32(cross_attention_with_odd_width), GMT_F32(causal),
-         GMT_F32(causal_with_other_keys), GMT_F32(additive_bias), GMT_F32(long_sequences_and_wide_heads), GMT_F32(large_scores),
-         GMT_F32(prediction_without_lse), GMT_F32(same_bits_on_any_number_of_threads))
+GMT_MAIN("attention", GMT_F32(exp_and_gelu_hold_their_bounds), GMT_F32(reference_is_the_derivative),
+         GMT(self_attention), GMT(self_attention_with_dropout), GMT(cross_attention_with_odd_width), GMT(causal),
+         GMT(causal_with_other_keys), GMT(additive_bias), GMT(lengths_around_tiles), GMT(long_sequences_and_wide_heads),
+         GMT(heads_wider_than_128), GMT(large_scores), GMT(masks_are_those_of_the_reference), GMT(padded_batch),
+         GMT(batch_without_a_row), GMT(rows_behind_without_capacity), GMT(prediction_without_lse),
+         GMT(same_bits_on_any_number_of_threads))

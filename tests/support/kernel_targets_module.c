@@ -55,10 +55,13 @@ int gmt_module_targets(gmt_target *to, int room)
         fprintf(stderr, "kernel_test: %s is no device module: %s\n", path, dlerror());
         exit(1);
     }
+    int (*checks)(void) = NULL; /* the simulator has it, a GPU's module has not */
+    *(void **)&checks = dlsym(object, "gm_sim_checks");
+    const bool is_checked = checks != NULL && checks() != 0;
     int made = 0;
     for (; made < GM_PRECISION_COUNT && made < room; made++) {
-        to[made] = (gmt_target){ .threads = 1, .precision = made, .open = open_module, .device_create = create, .device_destroy = destroy,
-                                 .alloc = take, .release = give_back, .upload = upload, .download = download };
+        to[made] = (gmt_target){ .threads = 1, .precision = made, .is_checked = is_checked, .open = open_module, .device_create = create,
+                                 .device_destroy = destroy, .alloc = take, .release = give_back, .upload = upload, .download = download };
         snprintf(to[made].name, sizeof to[made].name, "%s %s", module->name, names[made]);
     }
     return made;

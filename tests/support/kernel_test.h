@@ -20,6 +20,7 @@ struct gmt_target {
     const char *isa;          /* of the cpu */
     int threads;
     int precision;            /* of a module: gm_precision */
+    bool is_checked;          /* every access of a kernel is: some fifty times slower, so tests take smaller shapes */
     gm_status (*open)(const gmt_target *t, gm_kernels *k, gm_device *dev, gm_err *err);
     gm_status (*device_create)(const gmt_target *t, int threads, gm_device *dev, gm_err *err);
     void (*device_destroy)(gm_device *dev);
