@@ -1,6 +1,8 @@
 /* linear on the CPU: products by oneDNN, GELU and the bias gradient as passes of their own. */
 #include "linear/linear.h"
 
+#include <string.h>
+
 #include "gemm.h"
 #include "vector_cpu.h"
 
@@ -54,7 +56,9 @@ static gm_status linear_backward(const gm_linear_grad *a, gm_device *dev)
     if (a->db != NULL) bias_gradient(a, dev);
     if (a->dx != NULL)
         GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->w, .c = a->dx, .m = a->rows, .n = a->in, .k = a->out, .add = a->add_dx }, dev));
-    if (a->dw != NULL)
+    if (a->dw != NULL && a->rows == 0) { /* oneDNN divides by the length of the sums */
+        if (!a->add_dw) memset(a->dw, 0, (size_t)a->out * (size_t)a->in * sizeof *a->dw);
+    } else if (a->dw != NULL)
         GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->x, .c = a->dw, .m = a->out, .n = a->in, .k = a->rows, .a_transposed = true, .add = a->add_dw }, dev));
     return GM_OK;
 }

@@ -1,33 +1,34 @@
-/* linear against plain loops in double; the reference's backward against central differences. */
+/* linear against plain loops in double; the reference's backward against central differences. What one stage has stored
+ * (pre, the gradient at pre) is the next stage's input in the reference as well: each step is held to its own rounding. */
+#include "tests/support/kernel_test.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "linear/linear.h"
-#include "tests/support/kernel_test.h"
 
 typedef struct sizes { int32_t rows, in, out; } sizes;
 
 static double gelu(double x) { return 0.5 * x * erfc(-x / sqrt(2.0)); }
 static double gelu_slope(double x) { return 0.5 * erfc(-x / sqrt(2.0)) + x * exp(-0.5 * x * x) / sqrt(6.283185307179586); }
 
-/* y and pre [rows, out] in double. */
-static void reference(sizes n, const float *x, const float *w, const float *b, gm_activation act, double *pre, double *y)
+/* x w^T + bias, [rows, out]. */
+static void reference(sizes n, const double *x, const double *w, const double *bias, double *pre)
 {
     for (int32_t r = 0; r < n.rows; r++)
         for (int32_t o = 0; o < n.out; o++) {
-            double sum = b != NULL ? b[o] : 0.0;
-            for (int32_t i = 0; i < n.in; i++) sum += (double)x[r * n.in + i] * w[o * n.in + i];
+            double sum = bias != NULL ? bias[o] : 0.0;
+            for (int32_t i = 0; i < n.in; i++) sum += x[r * n.in + i] * w[o * n.in + i];
             pre[r * n.out + o] = sum;
-            y[r * n.out + o] = act == GM_LINEAR_GELU ? gelu(sum) : sum;
         }
 }
 
-static void reference_grad(sizes n, const float *x, const float *w, const double *pre, const float *dy, gm_activation act,
-                           double *dx, double *dw, double *db)
+/* Adds to dx, dw and db; dpre is the gradient at pre. */
+static void reference_grad(sizes n, const double *x, const double *w, const double *dpre, double *dx, double *dw, double *db)
 {
     for (int32_t r = 0; r < n.rows; r++)
         for (int32_t o = 0; o < n.out; o++) {
-            const double g = dy[r * n.out + o] * (act == GM_LINEAR_GELU ? gelu_slope(pre[r * n.out + o]) : 1.0);
+            const double g = dpre[r * n.out + o];
             db[o] += g;
             for (int32_t i = 0; i < n.in; i++) {
                 dx[r * n.in + i] += g * w[o * n.in + i];
@@ -36,45 +37,127 @@ static void reference_grad(sizes n, const float *x, const float *w, const double
         }
 }
 
-static void check(gmt_backend *b, sizes n, gm_activation act, bool has_bias, bool add)
+static double *widened(gmt_backend *b, const float *x, size_t n)
 {
-    const size_t nx = (size_t)(n.rows * n.in), ny = (size_t)(n.rows * n.out), nw = (size_t)(n.out * n.in);
-    gmt_buf x = gmt_normal(b, nx, 1.0f), w = gmt_normal(b, nw, 0.5f), bias = gmt_normal(b, (size_t)n.out, 0.5f);
-    gmt_buf pre = gmt_poison(b, ny), y = gmt_poison(b, ny), dy = gmt_normal(b, ny, 1.0f);
-    gmt_buf dx = add ? gmt_normal(b, nx, 1.0f) : gmt_poison(b, nx), dw = add ? gmt_normal(b, nw, 1.0f) : gmt_poison(b, nw);
-    gmt_buf db = add ? gmt_normal(b, (size_t)n.out, 1.0f) : gmt_poison(b, (size_t)n.out);
-    double *want_pre = gmt_doubles(b, ny), *want_y = gmt_doubles(b, ny), *want_dx = gmt_doubles(b, nx);
-    double *want_dw = gmt_doubles(b, nw), *want_db = gmt_doubles(b, (size_t)n.out);
-    for (size_t i = 0; add && i < nx; i++) want_dx[i] = dx.f32[i];
-    for (size_t i = 0; add && i < nw; i++) want_dw[i] = dw.f32[i];
-    for (size_t i = 0; add && i < (size_t)n.out; i++) want_db[i] = db.f32[i];
-    reference(n, x.f32, w.f32, has_bias ? bias.f32 : NULL, act, want_pre, want_y);
-    reference_grad(n, x.f32, w.f32, want_pre, dy.f32, act, want_dx, want_dw, want_db);
-    gmt_ok(b, b->k->linear.forward(&(gm_linear){ .x = x.dev, .w = w.dev, .b = has_bias ? bias.dev : NULL, .pre = act == GM_LINEAR_GELU ? pre.dev : NULL,
-                                                 .y = y.dev, .act = act, .rows = n.rows, .in = n.in, .out = n.out }, b->device));
-    gmt_close(gmt_fetch(b, &y), want_y, ny, gmt_tol_f32((size_t)n.in), "y");
-    gmt_ok(b, b->k->linear.backward(&(gm_linear_grad){ .x = x.dev, .w = w.dev, .pre = pre.dev, .dy = dy.dev, .dx = dx.dev, .dw = dw.dev,
-                                                       .db = has_bias ? db.dev : NULL, .add_dx = add, .add_dw = add, .add_db = add,
-                                                       .act = act, .rows = n.rows, .in = n.in, .out = n.out }, b->device));
-    gmt_close(gmt_fetch(b, &dx), want_dx, nx, gmt_tol_f32((size_t)n.out), "dx");
-    gmt_close(gmt_fetch(b, &dw), want_dw, nw, gmt_tol_f32((size_t)n.rows), "dw");
-    if (has_bias) gmt_close(gmt_fetch(b, &db), want_db, (size_t)n.out, gmt_tol_f32((size_t)n.rows), "db");
+    double *y = gmt_doubles(b, n);
+    for (size_t i = 0; i < n; i++) y[i] = (double)x[i];
+    return y;
+}
+
+/* shift: elements by which every activation lies off its block's start; the last `tail` rows have no gradient. */
+typedef struct layout { size_t shift; int32_t tail; bool has_bias, add; } layout;
+
+typedef struct problem {
+    sizes n;
+    layout l;
+    gm_activation act;
+    size_t nx, ny, nw;
+    gmt_buf x, w, bias, pre, y, dy, dx, dw, db;
+} problem;
+
+static problem make(gmt_backend *b, sizes n, gm_activation act, layout l)
+{
+    const size_t nx = (size_t)(n.rows * n.in), ny = (size_t)(n.rows * n.out), nw = (size_t)(n.out * n.in), s = l.shift;
+    problem p = { .n = n, .l = l, .act = act, .nx = nx, .ny = ny, .nw = nw };
+    p.x = gmt_act(b, nx + s, 1.0f);
+    p.w = gmt_act(b, nw + s, 0.5f);
+    p.bias = gmt_normal(b, (size_t)n.out, 0.5f);
+    p.pre = gmt_act_poison(b, ny + s);
+    p.y = gmt_act_poison(b, ny + s);
+    p.dy = gmt_act(b, ny + s, 1.0f);
+    memset(p.dy.f32 + s + (size_t)((n.rows - l.tail) * n.out), 0, (size_t)(l.tail * n.out) * sizeof(float));
+    gmt_push(b, &p.dy);
+    p.dx = l.add ? gmt_act(b, nx + s, 1.0f) : gmt_act_poison(b, nx + s);
+    p.dw = l.add ? gmt_normal(b, nw, 1.0f) : gmt_poison(b, nw);
+    p.db = l.add ? gmt_normal(b, (size_t)n.out, 1.0f) : gmt_poison(b, (size_t)n.out);
+    return p;
+}
+
+static gm_linear forward_args(const problem *p)
+{
+    const size_t s = p->l.shift;
+    return (gm_linear){ .x = gmt_at(&p->x, s), .w = gmt_at(&p->w, s), .b = p->l.has_bias ? p->bias.dev : NULL,
+                        .pre = p->act == GM_LINEAR_GELU ? gmt_at(&p->pre, s) : NULL, .y = gmt_at(&p->y, s), .act = p->act,
+                        .rows = p->n.rows, .in = p->n.in, .out = p->n.out };
+}
+
+static gm_linear_grad backward_args(const problem *p)
+{
+    const size_t s = p->l.shift;
+    return (gm_linear_grad){ .x = gmt_at(&p->x, s), .w = gmt_at(&p->w, s), .pre = p->act == GM_LINEAR_GELU ? gmt_at(&p->pre, s) : NULL,
+                             .dy = gmt_at(&p->dy, s), .dx = gmt_at(&p->dx, s), .dw = p->dw.dev, .db = p->l.has_bias ? p->db.dev : NULL,
+                             .add_dx = p->l.add, .add_dw = p->l.add, .add_db = p->l.add, .act = p->act,
+                             .rows = p->n.rows, .in = p->n.in, .out = p->n.out };
+}
+
+/* The product is stored before a float bias is added to bf16: one rounding more. */
+static void check_forward(gmt_backend *b, problem *p)
+{
+    const size_t s = p->l.shift;
+    const bool has_gelu = p->act == GM_LINEAR_GELU;
+    const double tol = gmt_tol_act(b, (size_t)p->n.in) + (p->l.has_bias ? gmt_rounding(b) : 0.0);
+    double *want = gmt_doubles(b, p->ny);
+    reference(p->n, widened(b, p->x.f32 + s, p->nx), widened(b, p->w.f32 + s, p->nw), p->l.has_bias ? widened(b, p->bias.f32, p->bias.count) : NULL, want);
+    const gm_linear a = forward_args(p);
+    gmt_ok(b, b->k->linear.forward(&a, b->device));
+    gmt_fetch(b, &p->y);
+    gmt_fetch(b, &p->pre);
+    gmt_close((has_gelu ? p->pre : p->y).f32 + s, want, p->ny, tol, has_gelu ? "pre" : "y");
+    if (!has_gelu) return;
+    for (size_t i = 0; i < p->ny; i++) want[i] = gelu((double)p->pre.f32[s + i]);
+    gmt_close(p->y.f32 + s, want, p->ny, gmt_tol_act(b, 1), "y");
+}
+
+static void check_backward(gmt_backend *b, problem *p)
+{
+    const size_t s = p->l.shift, outs = (size_t)p->n.out;
+    double *dpre = widened(b, p->dy.f32 + s, p->ny);
+    double *dx = p->l.add ? widened(b, p->dx.f32 + s, p->nx) : gmt_doubles(b, p->nx);
+    double *dw = p->l.add ? widened(b, p->dw.f32, p->nw) : gmt_doubles(b, p->nw);
+    double *db = p->l.add ? widened(b, p->db.f32, outs) : gmt_doubles(b, outs);
+    for (size_t i = 0; p->act == GM_LINEAR_GELU && i < p->ny; i++) dpre[i] *= gelu_slope((double)p->pre.f32[s + i]);
+    const gm_linear_grad a = backward_args(p);
+    gmt_ok(b, b->k->linear.backward(&a, b->device));
+    gmt_fetch(b, &p->dy);
+    gmt_close(p->dy.f32 + s, dpre, p->ny, p->act == GM_LINEAR_GELU ? gmt_tol_act(b, 1) : 0.0, "the gradient at pre");
+    for (size_t i = 0; i < p->ny; i++) dpre[i] = (double)p->dy.f32[s + i];
+    reference_grad(p->n, widened(b, p->x.f32 + s, p->nx), widened(b, p->w.f32 + s, p->nw), dpre, dx, dw, db);
+    gmt_close((float *)gmt_fetch(b, &p->dx) + s, dx, p->nx, gmt_tol_act(b, outs), "dx");
+    gmt_close(gmt_fetch(b, &p->dw), dw, p->nw, gmt_tol_f32((size_t)p->n.rows), "dw");
+    if (p->l.has_bias) gmt_close(gmt_fetch(b, &p->db), db, outs, gmt_tol_f32((size_t)p->n.rows), "db");
+    if (!p->l.add) gmt_zero_from(&p->dx, s + (size_t)((p->n.rows - p->l.tail) * p->n.in), "dx");
+}
+
+static void check(gmt_backend *b, sizes n, gm_activation act, layout l)
+{
+    problem p = make(b, n, act, l);
+    check_forward(b, &p);
+    check_backward(b, &p);
 }
 
 static void matches_reference(gmt_backend *b)
 {
-    static const sizes all[] = { { 64, 32, 48 }, { 1, 1, 1 }, { 3, 17, 5 }, { 128, 384, 96 } };
+    static const sizes all[] = { { 64, 32, 48 }, { 1, 1, 1 }, { 3, 17, 5 }, { 7, 384, 9 }, { 96, 384, 40 } };
     for (size_t i = 0; i < GM_LEN(all); i++)
         for (int variant = 0; variant < 8; variant++)
-            check(b, all[i], variant & 1 ? GM_LINEAR_GELU : GM_LINEAR_PLAIN, variant & 2, variant & 4);
+            check(b, all[i], variant & 1 ? GM_LINEAR_GELU : GM_LINEAR_PLAIN,
+                  (layout){ .tail = all[i].rows / 3, .has_bias = variant & 2, .add = variant & 4 });
+}
+
+/* A weight in the middle of the parameters' block, a tensor's columns: aligned to an element and no more. */
+static void any_alignment(gmt_backend *b)
+{
+    for (size_t shift = 1; shift < 4; shift++)
+        for (int gelu = 0; gelu < 2; gelu++)
+            check(b, (sizes){ 20, 24, 36 }, gelu ? GM_LINEAR_GELU : GM_LINEAR_PLAIN, (layout){ .shift = shift, .tail = 3, .has_bias = true });
 }
 
 static void prediction_without_pre_is_the_same(gmt_backend *b)
 {
-    const sizes n = { 64, 40, 24 };
-    gmt_buf x = gmt_normal(b, 64 * 40, 1.0f), w = gmt_normal(b, 24 * 40, 1.0f), pre = gmt_poison(b, 64 * 24);
-    gmt_buf with = gmt_poison(b, 64 * 24), without = gmt_poison(b, 64 * 24);
-    gm_linear a = { .x = x.dev, .w = w.dev, .pre = pre.dev, .y = with.dev, .act = GM_LINEAR_GELU, .rows = n.rows, .in = n.in, .out = n.out };
+    const problem p = make(b, (sizes){ 64, 40, 24 }, GM_LINEAR_GELU, (layout){ .has_bias = true });
+    gmt_buf with = gmt_act_poison(b, p.ny), without = gmt_act_poison(b, p.ny);
+    gm_linear a = forward_args(&p);
+    a.y = with.dev;
     gmt_ok(b, b->k->linear.forward(&a, b->device));
     a.pre = NULL;
     a.y = without.dev;
@@ -82,35 +165,67 @@ static void prediction_without_pre_is_the_same(gmt_backend *b)
     assert_memory_equal(gmt_fetch(b, &with), gmt_fetch(b, &without), with.bytes);
 }
 
-static void no_rows_is_no_work(gmt_backend *b)
+/* A frozen weight, no bias, an input that needs no gradient: what is left is what it would have been. */
+static void gradients_may_be_left_out(gmt_backend *b)
 {
-    gmt_buf x = gmt_poison(b, 0), w = gmt_normal(b, 6, 1.0f), y = gmt_poison(b, 0);
-    gmt_ok(b, b->k->linear.forward(&(gm_linear){ .x = x.dev, .w = w.dev, .y = y.dev, .rows = 0, .in = 2, .out = 3 }, b->device));
+    const layout l = { .has_bias = true };
+    problem all = make(b, (sizes){ 33, 24, 40 }, GM_LINEAR_PLAIN, l);
+    check_backward(b, &all);
+    for (int left = 0; left < 3; left++) {
+        gmt_buf dx = gmt_act_poison(b, all.nx), dw = gmt_poison(b, all.nw), db = gmt_poison(b, 40);
+        gm_linear_grad a = backward_args(&all);
+        a.dx = left == 0 ? NULL : dx.dev;
+        a.dw = left == 1 ? NULL : dw.dev;
+        a.db = left == 2 ? NULL : db.dev;
+        gmt_ok(b, b->k->linear.backward(&a, b->device));
+        gmt_fetch(b, &dx);
+        gmt_fetch(b, &dw);
+        gmt_fetch(b, &db);
+        if (left == 0) assert_true(isnan(dx.f32[0]));
+        else assert_memory_equal(dx.f32, all.dx.f32, dx.bytes);
+        if (left == 1) assert_true(isnan(dw.f32[0]));
+        else gmt_close(dw.f32, widened(b, all.dw.f32, all.nw), all.nw, gmt_tol_f32(33), "dw");
+        if (left == 2) assert_true(isnan(db.f32[0]));
+        else gmt_close(db.f32, widened(b, all.db.f32, 40), 40, gmt_tol_f32(33), "db");
+    }
 }
 
-/* d/dx of the reference's sum(y dy) by central differences: the reference's own backward is checked, not assumed. */
-static void reference_agrees_with_differences(gmt_backend *b)
+/* Nothing to multiply: gradients of the weights are zero, or stay where they are added to. */
+static void no_rows(gmt_backend *b)
+{
+    for (int add = 0; add < 2; add++) {
+        problem p = make(b, (sizes){ 0, 2, 3 }, add ? GM_LINEAR_GELU : GM_LINEAR_PLAIN, (layout){ .has_bias = true, .add = add });
+        check_forward(b, &p);
+        check_backward(b, &p);
+    }
+}
+
+typedef struct forward_of { sizes n; double *x, *w, *bias, *pre; const float *dy; } forward_of;
+
+/* The sum of gelu(pre) x dy: what backward differentiates. */
+static double loss(const void *of)
+{
+    const forward_of *f = of;
+    double total = 0.0;
+    reference(f->n, f->x, f->w, f->bias, f->pre);
+    for (int32_t i = 0; i < f->n.rows * f->n.out; i++) total += gelu(f->pre[i]) * (double)f->dy[i];
+    return total;
+}
+
+static void reference_is_the_derivative(gmt_backend *b)
 {
     const sizes n = { 3, 4, 5 };
-    gmt_buf x = gmt_normal(b, 12, 1.0f), w = gmt_normal(b, 20, 1.0f), bias = gmt_normal(b, 5, 1.0f), dy = gmt_normal(b, 15, 1.0f);
-    double *pre = gmt_doubles(b, 15), *y = gmt_doubles(b, 15), *dx = gmt_doubles(b, 12), *dw = gmt_doubles(b, 20), *db = gmt_doubles(b, 5);
-    reference(n, x.f32, w.f32, bias.f32, GM_LINEAR_GELU, pre, y);
-    reference_grad(n, x.f32, w.f32, pre, dy.f32, GM_LINEAR_GELU, dx, dw, db);
-    struct { float *value; double *grad; int count; } all[] = { { x.f32, dx, 12 }, { w.f32, dw, 20 }, { bias.f32, db, 5 } };
-    for (size_t k = 0; k < GM_LEN(all); k++)
-        for (int i = 0; i < all[k].count; i++) {
-            const float kept = all[k].value[i];
-            double side[2];
-            float at[2];
-            for (int s = 0; s < 2; s++) {
-                all[k].value[i] = at[s] = kept + (s ? -1e-3f : 1e-3f);
-                reference(n, x.f32, w.f32, bias.f32, GM_LINEAR_GELU, pre, y);
-                side[s] = 0.0;
-                for (int j = 0; j < 15; j++) side[s] += y[j] * dy.f32[j];
-            }
-            all[k].value[i] = kept;
-            assert_true(fabs((side[0] - side[1]) / ((double)at[0] - at[1]) - all[k].grad[i]) < 1e-4);
-        }
+    const gmt_buf dy = gmt_normal(b, 15, 1.0f);
+    const forward_of f = { n, widened(b, gmt_normal(b, 12, 1.0f).f32, 12), widened(b, gmt_normal(b, 20, 1.0f).f32, 20),
+                           widened(b, gmt_normal(b, 5, 1.0f).f32, 5), gmt_doubles(b, 15), dy.f32 };
+    double *dx = gmt_doubles(b, 12), *dw = gmt_doubles(b, 20), *db = gmt_doubles(b, 5), *dpre = gmt_doubles(b, 15);
+    loss(&f);
+    for (int i = 0; i < 15; i++) dpre[i] = (double)dy.f32[i] * gelu_slope(f.pre[i]);
+    reference_grad(n, f.x, f.w, dpre, dx, dw, db);
+    gmt_slope(loss, &f, f.x, 12, dx, 1e-8, "dx");
+    gmt_slope(loss, &f, f.w, 20, dw, 1e-8, "dw");
+    gmt_slope(loss, &f, f.bias, 5, db, 1e-8, "db");
 }
 
-GMT_MAIN("linear", GMT_F32(matches_reference), GMT_F32(prediction_without_pre_is_the_same), GMT_F32(no_rows_is_no_work), GMT_F32(reference_agrees_with_differences))
+GMT_MAIN("linear", GMT(reference_is_the_derivative), GMT(matches_reference), GMT(any_alignment), GMT(prediction_without_pre_is_the_same),
+         GMT(gradients_may_be_left_out), GMT(no_rows))
