@@ -10,7 +10,7 @@
 enum { GM_CRF_MAX_TAGS = 260 };
 
 struct gm_crf {
-    const float *emit;        /* [words, tags] */
+    const void *emit;         /* [words, tags] activations: the product that makes them writes that type */
     const float *trans;       /* [tags, tags] from, to */
     const float *start, *end; /* [tags] */
     const int32_t *tag;       /* [words] gold */
@@ -22,14 +22,16 @@ struct gm_crf {
     int32_t sequences, tags;
 };
 
-/* demit is overwritten: scale x (marginal - onehot); rows at and beyond cu_words[sequences] are not written. */
+/* demit is overwritten: scale x (marginal - onehot), rows from cu_words[sequences] to `words` with zero. */
 struct gm_crf_grad {
-    const float *emit, *trans, *start, *end, *alpha, *log_z, *scale;
+    const void *emit;
+    const float *trans, *start, *end, *alpha, *log_z, *scale;
     const int32_t *tag, *cu_words;
-    float *demit;
+    void *demit;
     float *dtrans, *dstart, *dend;
     bool add_dtrans, add_dstart, add_dend;
     int32_t sequences, tags;
+    int32_t words;            /* capacity of demit */
 };
 
 #endif

@@ -12,10 +12,19 @@
  * GPU gives without asking. It holds the transitions of 103 tags (51 types in BIO); larger tables stay in L1 and L2. */
 enum { CRF_SHARED_BYTES = 43000 };
 
-typedef struct crf_scores {
-    const float *emit, *trans, *start, *end;
+/* T: the type of activations; everything else is float. */
+template <class T> struct crf_scores {
+    const T *emit;
+    const float *trans, *start, *end;
     int tags;
-} crf_scores;
+};
+
+/* Of the structs that forward, backward and decoding take. */
+template <class T, class Args> static crf_scores<T> crf_scores_of(const Args *a)
+{
+    const crf_scores<T> c = { (const T *)a->emit, a->trans, a->start, a->end, a->tags };
+    return c;
+}
 
 /* A warp at least: the sums over a row are made by warps. */
 static inline int crf_threads(int tags) { return (tags + 31) / 32 * 32; }
@@ -69,17 +78,18 @@ __device__ __forceinline__ crf_sum crf_last(const float *row, const float *end, 
 
 /* Log Z of words begin .. end - 1, at least one; right in thread 0. alpha [words, tags] gets the rows, or is NULL. All
  * threads of the block call it; row is shared. */
-static __device__ double crf_filter(const crf_scores &c, const float *trans, int begin, int end,
+template <class T>
+static __device__ double crf_filter(const crf_scores<T> &c, const float *trans, int begin, int end,
                                     float (*row)[GM_CRF_MAX_TAGS], float *alpha)
 {
     const int j = (int)threadIdx.x, tags = c.tags;
     const bool is_tag = j < tags;
-    float emit = is_tag ? c.emit[(size_t)begin * tags + j] : 0.0f;
+    float emit = is_tag ? gm_load(c.emit + (size_t)begin * tags + j) : 0.0f;
     double log_z = 0.0;
     for (int t = begin; t < end; t++) {
         const size_t at = (size_t)t * tags + j;
         /* under way while this word is worked on */
-        const float next = is_tag && t + 1 < end ? c.emit[at + tags] : 0.0f;
+        const float next = is_tag && t + 1 < end ? gm_load(c.emit + at + tags) : 0.0f;
         if (is_tag) {
             float value = emit;
             if (t == begin) {
@@ -106,10 +116,12 @@ typedef struct crf_rows {
 
 /* Writes out = scale x (marginal - gold) of words begin .. end - 1, last word first; tag NULL: no gold. out may be
  * alpha. pair [tags, tags], unless NULL, gets the pair marginals added, gold taken away, without the scale; row i of it
- * belongs to warp i modulo warps. Returns the last word's marginal of the thread's tag; r.marginal holds the first
+ * belongs to warp i modulo warps. Out is float or the type of activations; the marginals that go on from word to word
+ * stay float. Returns the last word's marginal of the thread's tag; r.marginal holds the first
  * word's. All threads of the block call it. */
-static __device__ float crf_smooth(const crf_scores &c, const float *trans, int begin, int end, const float *alpha,
-                                   const int32_t *tag, float scale, float *out, float *pair, crf_rows &r)
+template <class T, class Out>
+static __device__ float crf_smooth(const crf_scores<T> &c, const float *trans, int begin, int end, const float *alpha,
+                                   const int32_t *tag, float scale, Out *out, float *pair, crf_rows &r)
 {
     const int j = (int)threadIdx.x, tags = c.tags, lane = j % 32, warps = (int)blockDim.x / 32;
     const bool is_tag = j < tags;
@@ -120,7 +132,7 @@ static __device__ float crf_smooth(const crf_scores &c, const float *trans, int 
     const float of_last = is_tag ? expf(r.row[0][j] - last.top + c.end[j] - last.shift) / last.sum : 0.0f;
     if (is_tag) {
         r.marginal[j] = of_last;
-        out[at] = scale * (of_last - (tag != NULL && tag[end - 1] == j ? 1.0f : 0.0f));
+        gm_store(out + at, scale * (of_last - (tag != NULL && tag[end - 1] == j ? 1.0f : 0.0f)));
     }
     float next = is_tag && end - 1 > begin ? alpha[at - tags] : 0.0f;
     for (int t = end - 2; t >= begin; t--) {
@@ -148,7 +160,7 @@ static __device__ float crf_smooth(const crf_scores &c, const float *trans, int 
             sum = warp_sum(sum);
             if (lane == 0) {
                 r.marginal[i] = sum;
-                out[(size_t)t * tags + i] = scale * (sum - (i == gold ? 1.0f : 0.0f));
+                gm_store(out + (size_t)t * tags + i, scale * (sum - (i == gold ? 1.0f : 0.0f)));
             }
         }
     }

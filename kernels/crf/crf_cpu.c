@@ -12,10 +12,11 @@ enum { BLOCK = 1024 }; /* sentences whose losses wait to be added */
 static double filter(const gm_crf *a, int32_t begin, int32_t end)
 {
     const size_t tags = (size_t)a->tags;
-    double log_z = crf_begin(a->start, a->emit + (size_t)begin * tags, a->tags, a->alpha + (size_t)begin * tags);
+    const float *emit = a->emit;
+    double log_z = crf_begin(a->start, emit + (size_t)begin * tags, a->tags, a->alpha + (size_t)begin * tags);
     for (int32_t t = begin + 1; t < end; t++) {
         float *row = a->alpha + (size_t)t * tags;
-        log_z += crf_advance(row - tags, a->trans, a->emit + (size_t)t * tags, a->tags, row);
+        log_z += crf_advance(row - tags, a->trans, emit + (size_t)t * tags, a->tags, row);
     }
     return log_z + crf_finish(a->alpha + (size_t)(end - 1) * tags, a->end, a->tags);
 }
@@ -23,9 +24,10 @@ static double filter(const gm_crf *a, int32_t begin, int32_t end)
 static double gold_score(const gm_crf *a, int32_t begin, int32_t end)
 {
     const size_t tags = (size_t)a->tags;
+    const float *emit = a->emit;
     double score = (double)a->start[a->tag[begin]] + (double)a->end[a->tag[end - 1]];
     for (int32_t t = begin; t < end; t++) {
-        score += (double)a->emit[(size_t)t * tags + (size_t)a->tag[t]];
+        score += (double)emit[(size_t)t * tags + (size_t)a->tag[t]];
         if (t > begin) score += (double)a->trans[(size_t)a->tag[t - 1] * tags + (size_t)a->tag[t]];
     }
     return score;
@@ -49,8 +51,8 @@ static gm_status crf_forward(const gm_crf *a, gm_device *dev)
     return GM_OK;
 }
 
-/* dtrans of the columns from `first` on: pair marginals minus gold, over all sentences in order. demit holds marginals. */
-static void transitions(const gm_crf_grad *a, int32_t first)
+/* dtrans of the columns from `first` on: pair marginals minus gold, over all sentences in order. */
+static void transitions(const gm_crf_grad *a, const float *marginal, int32_t first)
 {
     const size_t tags = (size_t)a->tags;
     const int32_t n = a->tags - first < GM_LANES ? a->tags - first : GM_LANES;
@@ -60,7 +62,7 @@ static void transitions(const gm_crf_grad *a, int32_t first)
         for (int32_t t = a->cu_words[s] + 1; t < a->cu_words[s + 1]; t++) {
             gm_vec e[GM_CRF_MAX_TAGS], top, total;
             crf_columns(a->alpha + (size_t)(t - 1) * tags, a->trans, a->tags, first, e, &top, &total);
-            const gm_vec weight = crf_load(a->demit + (size_t)t * tags + first, n) * *a->scale / total;
+            const gm_vec weight = crf_load(marginal + (size_t)t * tags + first, n) * *a->scale / total;
             for (size_t i = 0; i < tags; i++) gm_vec_store(sum[i], gm_vec_load(sum[i]) + e[i] * weight);
             if (a->tag[t] >= first && a->tag[t] < first + n) sum[a->tag[t - 1]][a->tag[t] - first] -= *a->scale;
         }
@@ -75,35 +77,40 @@ static void transitions(const gm_crf_grad *a, int32_t first)
 static void ends(const gm_crf_grad *a)
 {
     const size_t tags = (size_t)a->tags;
+    const float *demit = a->demit;
     if (!a->add_dstart) memset(a->dstart, 0, tags * sizeof *a->dstart);
     if (!a->add_dend) memset(a->dend, 0, tags * sizeof *a->dend);
     for (int32_t s = 0; s < a->sequences; s++) {
         const int32_t begin = a->cu_words[s], end = a->cu_words[s + 1];
         if (begin == end) continue;
-        for (size_t j = 0; j < tags; j++) a->dstart[j] += a->demit[(size_t)begin * tags + j];
-        for (size_t j = 0; j < tags; j++) a->dend[j] += a->demit[(size_t)(end - 1) * tags + j];
+        for (size_t j = 0; j < tags; j++) a->dstart[j] += demit[(size_t)begin * tags + j];
+        for (size_t j = 0; j < tags; j++) a->dend[j] += demit[(size_t)(end - 1) * tags + j];
     }
 }
 
+/* demit holds the marginals until the transitions have read them. */
 static gm_status crf_backward(const gm_crf_grad *a, gm_device *dev)
 {
     const size_t tags = (size_t)a->tags;
+    const int32_t total = a->cu_words[a->sequences];
+    float *demit = a->demit;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t s = 0; s < a->sequences; s++) {
         const size_t begin = (size_t)a->cu_words[s] * tags, end = (size_t)a->cu_words[s + 1] * tags;
         if (begin == end) continue;
-        memcpy(a->demit + begin, a->alpha + begin, (end - begin) * sizeof *a->demit);
-        crf_smooth(a->demit + begin, a->trans, a->end, a->cu_words[s + 1] - a->cu_words[s], a->tags);
+        memcpy(demit + begin, a->alpha + begin, (end - begin) * sizeof *demit);
+        crf_smooth(demit + begin, a->trans, a->end, a->cu_words[s + 1] - a->cu_words[s], a->tags);
     }
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (int32_t first = 0; first < a->tags; first += GM_LANES) transitions(a, first);
+    for (int32_t first = 0; first < a->tags; first += GM_LANES) transitions(a, demit, first);
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (int32_t t = a->cu_words[0]; t < a->cu_words[a->sequences]; t++) {
-        float *row = a->demit + (size_t)t * tags;
+    for (int32_t t = 0; t < total; t++) {
+        float *row = demit + (size_t)t * tags;
         row[a->tag[t]] -= 1.0f;
         for (size_t j = 0; j < tags; j++) row[j] *= *a->scale;
     }
     ends(a);
+    if (a->words > total) memset(demit + (size_t)total * tags, 0, (size_t)(a->words - total) * tags * sizeof *demit);
     return GM_OK;
 }
 

@@ -7,11 +7,12 @@
 enum { BLOCKS = 512, SUM_THREADS = 128 };
 
 /* Score of the gold path, in lane 0 of the calling warp. */
-static __device__ double gold_score(const crf_scores &c, const int32_t *tag, int begin, int end)
+template <class T>
+static __device__ double gold_score(const crf_scores<T> &c, const int32_t *tag, int begin, int end)
 {
     double score = 0.0;
     for (int t = begin + (int)threadIdx.x % 32; t < end; t += 32) {
-        score += (double)c.emit[(size_t)t * c.tags + tag[t]];
+        score += (double)gm_load(c.emit + (size_t)t * c.tags + tag[t]);
         score += (double)(t > begin ? c.trans[tag[t - 1] * c.tags + tag[t]] : c.start[tag[t]]);
         if (t == end - 1) score += (double)c.end[tag[t]];
     }
@@ -20,7 +21,8 @@ static __device__ double gold_score(const crf_scores &c, const int32_t *tag, int
     return score;
 }
 
-static __global__ void filter_kernel(crf_scores c, const int32_t *tag, const int32_t *cu_words, float *alpha,
+template <class T>
+static __global__ void filter_kernel(crf_scores<T> c, const int32_t *tag, const int32_t *cu_words, float *alpha,
                                      float *log_z, double *share, bool has_room)
 {
     GM_DYN_SMEM(float, room);
@@ -42,21 +44,14 @@ static __global__ void filter_kernel(crf_scores c, const int32_t *tag, const int
     share[s] = sum - gold;
 }
 
-static crf_scores scores_of(const float *emit, const float *trans, const float *start, const float *end, int32_t tags)
-{
-    const crf_scores c = { emit, trans, start, end, tags };
-    return c;
-}
-
 template <class T> static gm_status crf_forward(const gm_crf *a, gm_device *dev)
 {
     const int smem = crf_shared_bytes(a->tags, 1);
     void *share;
     if (a->sequences == 0) return GM_OK;
     GM_TRY(gm_scratch(dev, (size_t)a->sequences * sizeof(double), "crf", &share));
-    GM_TRY(GM_LAUNCH(dev, filter_kernel, a->sequences, crf_threads(a->tags), (size_t)smem,
-                     scores_of(a->emit, a->trans, a->start, a->end, a->tags), a->tag, a->cu_words, a->alpha, a->log_z,
-                     (double *)share, smem > 0));
+    GM_TRY(GM_LAUNCH(dev, filter_kernel<T>, a->sequences, crf_threads(a->tags), (size_t)smem, crf_scores_of<T>(a),
+                     a->tag, a->cu_words, a->alpha, a->log_z, (double *)share, smem > 0));
     return add_loss((const double *)share, a->sequences, a->scale, a->loss, dev);
 }
 
@@ -66,9 +61,18 @@ static __host__ __device__ __forceinline__ size_t table_count(int tags)
     return (size_t)tags * (size_t)tags + 2 * (size_t)tags;
 }
 
-/* tables: how many [tags, tags] tables fit shared memory, the transitions first. */
-static __global__ void smooth_kernel(crf_scores c, const float *alpha, const float *scale, const int32_t *tag,
-                                     const int32_t *cu_words, int sequences, float *demit, float *table, int tables)
+/* Numbers from `first` to `end` become 0, shared by all threads of the grid. */
+template <class T> static __device__ __forceinline__ void zero_behind(T *to, size_t first, size_t end)
+{
+    for (size_t i = first + blockIdx.x * blockDim.x + threadIdx.x; i < end; i += (size_t)gridDim.x * blockDim.x)
+        gm_store(to + i, 0.0f);
+}
+
+/* tables: how many [tags, tags] tables fit shared memory, the transitions first. words: rows of demit. */
+template <class T>
+static __global__ void smooth_kernel(crf_scores<T> c, const float *alpha, const float *scale, const int32_t *tag,
+                                     const int32_t *cu_words, int sequences, int words, T *demit, float *table,
+                                     int tables)
 {
     GM_DYN_SMEM(float, room);
     __shared__ crf_rows rows;
@@ -80,6 +84,7 @@ static __global__ void smooth_kernel(crf_scores c, const float *alpha, const flo
     /* whoever adds to a number also sets it to zero and writes it: no barrier */
     for (int i = j / 32; i < tags; i += warps)
         for (int k = lane; k < tags; k += 32) pair[i * tags + k] = 0.0f;
+    zero_behind(demit, (size_t)cu_words[sequences] * tags, (size_t)words * tags);
     for (int s = (int)blockIdx.x; s < sequences; s += (int)gridDim.x) {
         const int begin = cu_words[s], end = cu_words[s + 1];
         if (begin == end) continue;
@@ -124,9 +129,9 @@ template <class T> static gm_status crf_backward(const gm_crf_grad *a, gm_device
     const sum_to to = { a->dtrans, a->dstart, a->dend, a->add_dtrans, a->add_dstart, a->add_dend };
     void *table;
     GM_TRY(gm_scratch(dev, (size_t)blocks * bytes, "crf", &table));
-    GM_TRY(GM_LAUNCH(dev, smooth_kernel, blocks, crf_threads(a->tags), (size_t)crf_shared_bytes(a->tags, tables),
-                     scores_of(a->emit, a->trans, a->start, a->end, a->tags), a->alpha, a->scale, a->tag, a->cu_words,
-                     a->sequences, a->demit, (float *)table, tables));
+    GM_TRY(GM_LAUNCH(dev, smooth_kernel<T>, blocks, crf_threads(a->tags), (size_t)crf_shared_bytes(a->tags, tables),
+                     crf_scores_of<T>(a), a->alpha, a->scale, a->tag, a->cu_words, a->sequences, a->words,
+                     (T *)a->demit, (float *)table, tables));
     return GM_LAUNCH(dev, sum_kernel, gm_blocks((int64_t)table_count(a->tags), SUM_THREADS), SUM_THREADS, 0,
                      (const float *)table, blocks, a->tags, a->scale, to);
 }

@@ -6,7 +6,8 @@
 #include "kernels.h"
 
 struct gm_crf_decode {
-    const float *emit, *trans, *start, *end; /* as gm_crf */
+    const void *emit;         /* as gm_crf, like the next three */
+    const float *trans, *start, *end;
     const uint8_t *allowed;   /* [tags + 1, tags + 1] allowed[from][to], row `tags` = begin, column `tags` = end; or NULL: all */
     const int32_t *cu_words;
     int32_t *path;            /* [words] */

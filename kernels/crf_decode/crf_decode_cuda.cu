@@ -13,13 +13,14 @@ static __device__ __forceinline__ double penalty(const uint8_t *allowed, int tag
 }
 
 /* The best path of words begin .. end - 1, at least one. back [its words, tags]: the best tag before each. */
-static __device__ void best_path(const crf_scores &c, const float *trans, const uint8_t *allowed, int begin, int end,
+template <class T>
+static __device__ void best_path(const crf_scores<T> &c, const float *trans, const uint8_t *allowed, int begin, int end,
                                  double (*row)[GM_CRF_MAX_TAGS], uint16_t *back, int32_t *path, float *score)
 {
     const int j = (int)threadIdx.x, tags = c.tags, words = end - begin;
-    float emit = j < tags ? c.emit[(size_t)begin * tags + j] : 0.0f;
+    float emit = j < tags ? gm_load(c.emit + (size_t)begin * tags + j) : 0.0f;
     for (int t = 0; t < words; t++) {
-        const float next = j < tags && t + 1 < words ? c.emit[(size_t)(begin + t + 1) * tags + j] : 0.0f;
+        const float next = j < tags && t + 1 < words ? gm_load(c.emit + (size_t)(begin + t + 1) * tags + j) : 0.0f;
         if (j < tags && t == 0) row[0][j] = (double)c.start[j] + penalty(allowed, tags, tags, j) + (double)emit;
         if (j < tags && t > 0) {
             const double *from = row[(t - 1) % 2];
@@ -63,7 +64,8 @@ union shared_rows {
     double path[2][GM_CRF_MAX_TAGS];
 };
 
-static __global__ void decode_kernel(crf_scores c, const uint8_t *allowed, const int32_t *cu_words, answer a,
+template <class T>
+static __global__ void decode_kernel(crf_scores<T> c, const uint8_t *allowed, const int32_t *cu_words, answer a,
                                      bool has_room)
 {
     GM_DYN_SMEM(float, room);
@@ -88,14 +90,13 @@ static __global__ void decode_kernel(crf_scores c, const uint8_t *allowed, const
 
 template <class T> static gm_status crf_decode_forward(const gm_crf_decode *a, gm_device *dev)
 {
-    const crf_scores c = { a->emit, a->trans, a->start, a->end, a->tags };
     const int smem = crf_shared_bytes(a->tags, 1);
     void *back;
     if (a->sequences == 0) return GM_OK;
     GM_TRY(gm_scratch(dev, (size_t)a->words * (size_t)a->tags * sizeof(uint16_t), "crf_decode", &back));
     const answer to = { (uint16_t *)back, a->path, a->score, a->log_z, a->marginal };
-    return GM_LAUNCH(dev, decode_kernel, dim3((unsigned)a->sequences, 2), crf_threads(a->tags), (size_t)smem, c,
-                     a->allowed, a->cu_words, to, smem > 0);
+    return GM_LAUNCH(dev, decode_kernel<T>, dim3((unsigned)a->sequences, 2), crf_threads(a->tags), (size_t)smem,
+                     crf_scores_of<T>(a), a->allowed, a->cu_words, to, smem > 0);
 }
 
 GM_KERNELS_CUDA_FORWARD(crf_decode)

@@ -22,13 +22,11 @@ static problem make(gmt_backend *b, const int32_t *length, int32_t sequences, in
     p.words = p.cu.i32[sequences];
     const size_t k = (size_t)tags, size[PARTS] = { (size_t)p.words * k, k * k, k, k };
     for (int i = 0; i < PARTS; i++) {
-        p.x[i] = gmt_normal(b, size[i], i == EMIT ? sigma : 1.0f);
+        p.x[i] = i == EMIT ? gmt_act(b, size[i], sigma) : gmt_normal(b, size[i], 1.0f);
         p.wide[i] = gmt_doubles(b, size[i]);
-        for (size_t e = 0; e < size[i]; e++) {
-            if (steps > 0.0f) p.x[i].f32[e] = rintf(p.x[i].f32[e] * steps) / steps;
-            p.wide[i][e] = (double)p.x[i].f32[e];
-        }
+        for (size_t e = 0; steps > 0.0f && e < size[i]; e++) p.x[i].f32[e] = rintf(p.x[i].f32[e] * steps) / steps;
         gmt_push(b, &p.x[i]);
+        for (size_t e = 0; e < size[i]; e++) p.wide[i][e] = (double)p.x[i].f32[e];
     }
     return p;
 }
@@ -159,10 +157,9 @@ static double best_score(const problem *p, const chain *c)
     return top;
 }
 
-static void check_sentences(gmt_backend *b, int32_t tags, float sigma, uint32_t every, bool with_marginal, double tol)
+static void check_problem(gmt_backend *b, problem p, bool with_marginal, double tol)
 {
-    problem p = make(b, lengths, GM_LEN(lengths), tags, sigma, 0.0f);
-    if (every > 0) forbid(b, &p, every);
+    const int32_t tags = p.tags;
     const answer r = run(b, &p, with_marginal);
     double *alpha = gmt_doubles(b, p.x[EMIT].count), *beta = gmt_doubles(b, p.x[EMIT].count);
     double *marginal = gmt_doubles(b, p.x[EMIT].count);
@@ -185,6 +182,13 @@ static void check_sentences(gmt_backend *b, int32_t tags, float sigma, uint32_t 
     if (with_marginal) gmt_close(r.marginal.f32, marginal, p.x[EMIT].count, tol, "marginal");
 }
 
+static void check_sentences(gmt_backend *b, int32_t tags, float sigma, uint32_t every, bool with_marginal, double tol)
+{
+    problem p = make(b, lengths, GM_LEN(lengths), tags, sigma, 0.0f);
+    if (every > 0) forbid(b, &p, every);
+    check_problem(b, p, with_marginal, tol);
+}
+
 static void sentences_of_all_lengths(gmt_backend *b)
 {
     static const int32_t tags[] = { 1, 2, 9, 17, 33 };
@@ -203,14 +207,25 @@ static void emissions_of_ten_thousand_survive(gmt_backend *b)
     check_sentences(b, 9, 1e4f, 5, true, 33.0 * 1e4 * 0x1p-24);
 }
 
+/* A batch of a fixed number of sentences, most of them empty; and batches without a word. */
+static void padded_batch(gmt_backend *b)
+{
+    static const int32_t few[48] = { 0, 5, 0, 0, 33, 1 }, none[48] = { 0 };
+    check_problem(b, make(b, few, GM_LEN(few), 9, 2.0f, 0.0f), true, gmt_tol_f32(33 * 9));
+    check_problem(b, make(b, none, GM_LEN(none), 9, 2.0f, 0.0f), true, gmt_tol_f32(1));
+    check_problem(b, make(b, none, 0, 9, 2.0f, 0.0f), true, gmt_tol_f32(1));
+}
+
+/* The cpu's limit is its stack, by sentence; a device's is the workspace, by all words of the batch's capacity: either
+ * must be refused before anything is read, here NULL. */
 static void too_long_a_sentence_is_refused(gmt_backend *b)
 {
-    if (b->target->isa == NULL) skip(); /* the bound of the stack is the cpu's; on a device the workspace is the limit */
-    static const int32_t long_one[] = { 0, 1009 };
-    gmt_buf cu = gmt_i32(b, long_one, 2);
-    const gm_status status = b->k->crf_decode.forward(&(gm_crf_decode){ .cu_words = cu.dev, .sequences = 1, .tags = 260, .words = 1009 }, b->device);
-    assert_int_equal(status, GM_ERR_SHAPE);
-    assert_non_null(strstr(b->device->err->text, "sentence 0 has 1009 words; with 260 tags at most 1008"));
+    const bool is_cpu = b->target->isa != NULL;
+    gmt_buf cu = gmt_i32(b, (const int32_t[]){ 0, 1009 }, 2);
+    const gm_crf_decode long_one = { .cu_words = cu.dev, .sequences = 1, .tags = 260, .words = is_cpu ? 1009 : INT32_MAX };
+    assert_int_equal(b->k->crf_decode.forward(&long_one, b->device), is_cpu ? GM_ERR_SHAPE : GM_ERR_NOMEM);
+    assert_non_null(strstr(b->device->err->text, is_cpu ? "sentence 0 has 1009 words; with 260 tags at most 1008"
+                                                        : "crf_decode needs 1116691496440 bytes of workspace"));
 }
 
 static void same_bits_for_any_threads(gmt_backend *b)
@@ -227,6 +242,6 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("crf_decode", GMT_F32(matches_all_paths), GMT_F32(ties_take_the_lowest_tag), GMT_F32(forbidden_moves_are_avoided),
-         GMT_F32(all_moves_forbidden), GMT_F32(sentences_of_all_lengths), GMT_F32(emissions_of_ten_thousand_survive),
-         GMT_F32(too_long_a_sentence_is_refused), GMT_F32(same_bits_for_any_threads))
+GMT_MAIN("crf_decode", GMT(matches_all_paths), GMT(ties_take_the_lowest_tag), GMT(forbidden_moves_are_avoided),
+         GMT(all_moves_forbidden), GMT(sentences_of_all_lengths), GMT(emissions_of_ten_thousand_survive),
+         GMT(padded_batch), GMT(too_long_a_sentence_is_refused), GMT(same_bits_for_any_threads))
