@@ -177,8 +177,10 @@ static gm_status span_logits_backward(const gm_span_logits_grad *a, gm_device *d
     for (int32_t first = 0; first < a->hidden; first += GRAD_TILE)
         one_tile(a, first, least(GRAD_TILE, a->hidden - first), dev->step->seed);
 
+    const int32_t total = a->cu_words[a->sequences], rows = total * a->widths; /* those beyond a sentence are zero */
+    const size_t row = 2 * (size_t)a->hidden * sizeof(float);
+    if (a->words > total) memset((unsigned char *)a->dprojected + (size_t)total * row, 0, (size_t)(a->words - total) * row);
     float dout_bias[GM_SPAN_MAX_CLASSES] = { 0.0f };
-    const int32_t rows = a->cu_words[a->sequences] * a->widths; /* those beyond a sentence are zero */
     for (int32_t r = 0; r < rows; r++)
         for (int32_t k = 0; k < a->classes; k++) dout_bias[k] += a->dlogits[(size_t)r * (size_t)a->classes + (size_t)k];
     put(a->dout_bias, dout_bias, a->classes, a->add_dout_bias);

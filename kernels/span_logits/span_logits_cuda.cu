@@ -203,11 +203,20 @@ static __global__ void __launch_bounds__(WARPS * 32)
 }
 
 /* dprojected, a word a block at a time: half 0 of the threads sums over the spans that start with it, half 1 over those
- * that end with it. A row of out serves AHEAD spans. */
+ * that end with it. A row of out serves AHEAD spans. The grid has one sentence more than there are: its blocks zero the
+ * rows behind the last one, up to `words`. */
 template <class T, int VEC>
-static __global__ void __launch_bounds__(2 * COLUMNS) words_kernel(span_args<T> a, const float *dlogits, T *dprojected)
+static __global__ void __launch_bounds__(2 * COLUMNS)
+    words_kernel(span_args<T> a, const float *dlogits, T *dprojected, int sequences, int words)
 {
-    const int half = (int)threadIdx.y, begin = a.cu[blockIdx.x], end = a.cu[blockIdx.x + 1];
+    const int half = (int)threadIdx.y, begin = a.cu[blockIdx.x];
+    if ((int)blockIdx.x == sequences) {
+        for (int word = begin + (int)blockIdx.y; word < words; word += CHUNKS)
+            for (int c = (int)threadIdx.x * 4; c < a.hidden; c += COLUMNS * 4)
+                store4<VEC>(dprojected + ((size_t)word * 2 + half) * a.hidden + c, zero4(), a.hidden - c);
+        return;
+    }
+    const int end = a.cu[blockIdx.x + 1];
     for (int word = begin + (int)blockIdx.y; word < end; word += CHUNKS) {
         const int spans = min(a.widths, half == 0 ? end - word : word - begin + 1);
         for (int c = (int)threadIdx.x * 4; c < a.hidden; c += COLUMNS * 4) {
@@ -389,9 +398,8 @@ template <class T> static gm_status span_logits_backward(const gm_span_logits_gr
     const span_sums sums = { (const float *)slot, a->dwidth,   a->dbias,         a->dout,   a->dout_bias, a->add_dwidth,
                              a->add_dbias,        a->add_dout, a->add_dout_bias, a->widths, a->hidden,    a->classes,
                              parts * chunks,      chunks };
-    if (a->sequences > 0)
-        GM_TRY(GM_LAUNCH(dev, span_words, dim3((unsigned)a->sequences, CHUNKS), dim3(COLUMNS, 2), 0, args, a->dlogits,
-                         (T *)a->dprojected));
+    GM_TRY(GM_LAUNCH(dev, span_words, dim3((unsigned)a->sequences + 1, CHUNKS), dim3(COLUMNS, 2), 0, args, a->dlogits,
+                     (T *)a->dprojected, a->sequences, a->words));
     GM_TRY(GM_LAUNCH(dev, span_weights, dim3((unsigned)parts, (unsigned)a->widths, (unsigned)(tiles * chunks)), COLUMNS,
                      0, args, a->dlogits, (float *)slot, a->sequences, chunks));
     return GM_LAUNCH(dev, sums_kernel,
