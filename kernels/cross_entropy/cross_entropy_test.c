@@ -58,6 +58,38 @@ static void matches_reference(gmt_backend *b)
     }
 }
 
+/* Rows that pad a batch carry no label: whatever their logits are, they reach neither the loss nor the gradient. */
+static void unlabelled_rows_are_not_read(gmt_backend *b)
+{
+    enum { ALL = 40, LABELLED = 3, CLASSES = 5 };
+    uint8_t label[ALL];
+    const double before = 3.5;
+    double loss[2] = { 0.0 };
+    for (int in_place = 0; in_place < 2; in_place++) {
+        gmt_buf x = gmt_normal(b, ALL * CLASSES, 1.0f), factor = gmt_f32(b, &(float){ 0.5f }, 1);
+        memset(label, GM_NO_LABEL, sizeof label);
+        for (int r = 0; r < LABELLED; r++) label[r * 5 + 1] = (uint8_t)r;
+        for (size_t i = 0; i < x.count; i++)
+            if (label[i / CLASSES] == GM_NO_LABEL) x.f32[i] = i % 2 ? NAN : INFINITY;
+        gmt_push(b, &x);
+        gmt_buf to = gmt_bytes(b, label, sizeof label, ALL), sum = gmt_bytes(b, &before, sizeof before, 1);
+        gmt_buf grad = in_place ? x : gmt_poison(b, x.count);
+        gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ x.dev, to.dev, factor.dev, sum.dev, grad.dev, ALL, CLASSES },
+                                              b->device));
+        gmt_fetch(b, &grad);
+        for (size_t i = 0; i < grad.count; i++)
+            assert_true(label[i / CLASSES] == GM_NO_LABEL ? grad.f32[i] == 0.0f : fabsf(grad.f32[i]) > 0.0f);
+        loss[in_place] = *(double *)gmt_fetch(b, &sum);
+        assert_true(loss[in_place] > before && isfinite(loss[in_place]));
+        memset(label, GM_NO_LABEL, sizeof label); /* and a batch without any */
+        to = gmt_bytes(b, label, sizeof label, ALL);
+        for (int32_t rows = 0; rows <= ALL; rows += ALL)
+            gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ x.dev, to.dev, factor.dev, sum.dev, grad.dev, rows, CLASSES },
+                                                  b->device));
+        assert_true(*(double *)gmt_fetch(b, &sum) == loss[in_place]);
+    }
+}
+
 /* The largest exponent is 0: no overflow, and a certain row's gradient is 0 rather than NaN. */
 static void large_logits_survive(gmt_backend *b) { check(b, 5, 1e4f, false); }
 
@@ -111,5 +143,5 @@ static void reference_matches_differences(gmt_backend *b)
     }
 }
 
-GMT_MAIN("cross_entropy", GMT_F32(matches_reference), GMT_F32(large_logits_survive), GMT_F32(loss_alone),
-         GMT_F32(same_bits_for_any_threads), GMT_F32(reference_matches_differences))
+GMT_MAIN("cross_entropy", GMT(matches_reference), GMT(unlabelled_rows_are_not_read), GMT(large_logits_survive),
+         GMT(loss_alone), GMT(same_bits_for_any_threads), GMT_F32(reference_matches_differences))
