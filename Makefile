@@ -7,7 +7,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all sim cuda setup quickstart test install clean format format-check help
+.PHONY: all sim cuda setup quickstart test mutate install clean format format-check help
 
 all:
 	tools/build $(BUILD) $(CC) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DGM_TESTS=OFF $(CMAKE_FLAGS)
@@ -31,11 +31,15 @@ quickstart: setup
 test: setup
 	JOBS=$(JOBS) tools/test
 
+mutate:
+	tools/get-cuda > /dev/null
+	tools/mutate -j $(JOBS)
+
 install: all
 	cmake --install $(BUILD)
 
 clean:
-	rm -rf build build-sanitize build-clang
+	rm -rf build build-sanitize build-clang build-mutate
 
 format:
 	clang-format -i $(SOURCES)
@@ -50,5 +54,6 @@ help:
 	@echo 'make setup        install what is missing (Debian, root or sudo), or name it'
 	@echo 'make quickstart   set up, build, fetch weights, synthesise, train, evaluate, predict'
 	@echo 'make test         set up, build three times, all tests'
+	@echo 'make mutate       break the CUDA kernels in hundreds of places: the tests must notice (about an hour)'
 	@echo 'make install      CMAKE_FLAGS=-DCMAKE_INSTALL_PREFIX=... chooses where'
 	@echo 'make format       clang-format on all sources (format-check: only look)'
