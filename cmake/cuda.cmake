@@ -14,7 +14,8 @@ function(gm_cuda_module)
   file(GLOB host CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.c)
   file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*/*_cuda.cu)
   # Statuses and memory once more: a module shares no symbols with the program, and the room's library is not position independent.
-  add_library(gm_module_cuda MODULE ${host} ${kernels} ${CMAKE_SOURCE_DIR}/src/base/status.c ${CMAKE_SOURCE_DIR}/src/base/memory.c)
+  add_library(gm_module_cuda MODULE ${host} ${kernels} ${CMAKE_SOURCE_DIR}/src/base/status.c ${CMAKE_SOURCE_DIR}/src/base/memory.c
+                ${CMAKE_SOURCE_DIR}/src/backend/plans.c)
   set_target_properties(gm_module_cuda PROPERTIES PREFIX "" OUTPUT_NAME gmner-cuda C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
                         CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Shared)
   # The toolkit's libraries are found again where they lie, which need not be a folder of the system.

@@ -66,6 +66,7 @@ function(gm_sim_modules)
     set(module gm_module_sim_${variant})
     # Statuses and memory once more: a module shares no symbols with the program.
     add_library(${module} MODULE ${host} ${CMAKE_SOURCE_DIR}/src/base/status.c ${CMAKE_SOURCE_DIR}/src/base/memory.c
+                ${CMAKE_SOURCE_DIR}/src/backend/plans.c
                 $<TARGET_OBJECTS:gm_sim_kernels_${variant}> $<TARGET_OBJECTS:gm_sim_${variant}> $<TARGET_OBJECTS:gm_sim_watch>)
     set_target_properties(${module} PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
     target_compile_definitions(${module} PRIVATE GM_MODULE_NAME="sim" gm_module_open=gm_plain_module_open) # module/operations.cpp stands before it

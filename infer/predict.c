@@ -219,13 +219,12 @@ static void free_answering(answering *a)
 }
 
 typedef struct settings {
-    const char *model, *in, *device, *isa, *shard;
+    const char *model, *in, *device, *isa, *shard, *precision;
     int64_t threads, tokens;
 } settings;
 
 static gm_status predict(const settings *o, gm_err *err)
 {
-    static const gm_step no_step = { 0 };
     gm_backend backend;
     gm_model model = { 0 };
     gm_workers workers = { 0 };
@@ -236,9 +235,12 @@ static gm_status predict(const settings *o, gm_err *err)
     if (o->tokens < 16 || o->tokens > 1 << 20)
         return gm_fail(err, GM_ERR_USAGE, "--tokens is 16 to %d, not %lld", 1 << 20, (long long)o->tokens);
     if (o->shard != NULL) GM_TRY(parse_shard(o->shard, &s, err));
-    GM_TRY(gm_backend_open(o->device, o->isa, &backend, err));
+    if (strcmp(o->precision, "fp32") != 0 && strcmp(o->precision, "bf16") != 0)
+        return gm_fail(err, GM_ERR_USAGE, "--precision is fp32 or bf16, not \"%s\"", o->precision);
+    GM_TRY(gm_backend_open(o->device, o->isa, strcmp(o->precision, "bf16") == 0 ? GM_ST_BF16 : GM_FP32, &backend, err));
     gm_status status = gm_model_load(o->model, false, &model, err);
-    if (status == GM_OK) status = gm_workers_create(&workers, &backend, (int32_t)o->threads, &no_step, err);
+    if (status == GM_OK) status = gm_workers_create(&workers, &backend, (int32_t)o->threads, err);
+    if (status == GM_OK) status = gm_workers_error(&workers, gm_params_place(&model.params, workers.whole), err);
     if (status == GM_OK) status = open_feed(&f, o->in, err);
     answering a = { .model = &model, .workers = &workers, .tokens = (int32_t)o->tokens };
     if (status == GM_OK) status = answer_feed(&a, &f, s, err);
@@ -247,8 +249,8 @@ static gm_status predict(const settings *o, gm_err *err)
                (long long)a.cut);
     free_answering(&a);
     close_feed(&f);
-    gm_workers_destroy(&workers);
     gm_model_destroy(&model);
+    gm_workers_destroy(&workers);
     return status;
 }
 
@@ -259,7 +261,7 @@ const gm_command gm_predict_command = { "predict", "find entities: records in, r
 
 static int predict_main(int argc, char **argv)
 {
-    settings o = { .in = "-", .device = "cpu", .isa = "auto", .threads = 2, .tokens = 2048 };
+    settings o = { .in = "-", .device = "cpu", .isa = "auto", .precision = "fp32", .threads = 2, .tokens = 2048 };
     gm_option options[] = {
         { "model", GM_OPT_STR, &o.model, "DIR", "run folder (its best/) or model folder", true },
         { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin", false },
@@ -267,6 +269,7 @@ static int predict_main(int argc, char **argv)
         { "threads", GM_OPT_INT, &o.threads, "N", "worker threads; results do not depend on it", false },
         { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
+        { "precision", GM_OPT_STR, &o.precision, "NAME", "fp32 or bf16 (on a GPU)", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
     };
     bool done = false;

@@ -22,10 +22,14 @@ typedef struct gm_step {
 } gm_step;
 
 typedef struct gm_plans gm_plans; /* GEMM plans of this device, by shape */
+typedef struct gm_device_memory gm_device_memory; /* backend/device_memory.h */
 
 typedef struct gm_device {
     int threads;              /* threads an operation may use; 1 inside a training worker */
-    const gm_step *step;
+    const gm_step *step;      /* in device memory */
+    const gm_device_memory *memory;
+    const struct gm_module *module; /* NULL on the cpu */
+    size_t element;           /* bytes of an activation: 4, or 2 in bf16 */
     gm_plans *plans;
     void *stream;             /* cudaStream_t; NULL on the cpu */
     void *workspace;          /* device memory for two-stage sums and products, fixed for the life of the device */

@@ -17,5 +17,6 @@ gm_status gm_gemm_run(const gm_gemm *g, gm_device *dev);
 gm_status gm_plans_create(gm_plans **plans, gm_err *err);
 void gm_plans_destroy(gm_plans *plans);
 int64_t gm_plans_count(const gm_plans *plans);
+const char *gm_gemm_library(void); /* name and version */
 
 #endif

@@ -8,9 +8,9 @@ static gm_status backward(gm_tape *t, void *pointer)
 {
     const saved *s = pointer;
     void *demit;
-    gm_crf_grad g = { .emit = s->emit->data, .trans = s->p.trans->value, .start = s->p.start->value, .end = s->p.end->value, .alpha = s->alpha,
+    gm_crf_grad g = { .emit = s->emit->data, .trans = s->p.trans->master, .start = s->p.start->master, .end = s->p.end->master, .alpha = s->alpha,
                       .log_z = s->log_z, .scale = &t->dev->step->inv_sentences, .tag = s->tag, .cu_words = s->words->cu,
-                      .sequences = s->words->sequences, .tags = s->emit->cols };
+                      .sequences = s->words->sequences, .tags = s->emit->cols, .words = s->words->capacity };
     GM_TRY(gm_tape_grad(t, s->emit, &demit, NULL));
     g.demit = demit;
     GM_TRY(gm_tape_param_grad(t, s->p.trans, &g.dtrans, &g.add_dtrans));
@@ -26,8 +26,8 @@ gm_status gm_op_crf(gm_tape *t, const gm_pack *words, gm_tensor *emit, gm_crf_pa
     saved s = { .emit = emit, .words = words, .p = p, .tag = tag };
     GM_TRY(gm_tape_low(t, (size_t)words->capacity * (size_t)emit->cols * sizeof(float), &s.alpha));
     GM_TRY(gm_tape_low(t, (size_t)words->sequences * sizeof(float), &s.log_z));
-    GM_TRY(t->k->crf.forward(&(gm_crf){ .emit = emit->data, .trans = p.trans->value, .start = p.start->value, .end = p.end->value, .tag = tag,
-                                        .cu_words = words->cu, .scale = &t->dev->step->inv_sentences, .loss = &t->loss, .alpha = s.alpha,
+    GM_TRY(t->k->crf.forward(&(gm_crf){ .emit = emit->data, .trans = p.trans->master, .start = p.start->master, .end = p.end->master, .tag = tag,
+                                        .cu_words = words->cu, .scale = &t->dev->step->inv_sentences, .loss = t->loss, .alpha = s.alpha,
                                         .log_z = s.log_z, .sequences = words->sequences, .tags = emit->cols }, t->dev));
     return gm_tape_push(t, backward, &s, sizeof s);
 }

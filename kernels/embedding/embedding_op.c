@@ -24,8 +24,8 @@ gm_status gm_op_embedding(gm_tape *t, const gm_pack *tokens, const int32_t *ids,
     if (position->spec.cols != hidden)
         return gm_fail(t->err, GM_ERR_SHAPE, "embedding: words have %d columns, positions %d", hidden, position->spec.cols);
     GM_TRY(gm_tape_tensor(t, tokens, hidden, y));
-    GM_TRY(t->k->embedding.forward(&(gm_embedding){ .ids = ids, .token = tokens->token, .word = word->value, .position = position->value,
-                                                    .type = type != NULL ? type->value : NULL, .out = (*y)->data, .n_tokens = tokens->n,
+    GM_TRY(t->k->embedding.forward(&(gm_embedding){ .ids = ids, .token = tokens->token, .word = word->master, .position = position->master,
+                                                    .type = type != NULL ? type->master : NULL, .out = (*y)->data, .n_tokens = tokens->n,
                                                     .capacity = tokens->capacity, .hidden = hidden, .position_offset = position_offset }, t->dev));
     const saved s = { *y, tokens, slot, word, position, type, position_offset };
     return gm_tape_push(t, backward, &s, sizeof s);

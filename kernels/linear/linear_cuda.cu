@@ -11,8 +11,8 @@ extern "C" {
 /* 128 threads of four columns cover the usual 384 or 512 columns at once; GELU's 1,536 take three rounds. */
 enum { THREADS = 128 };
 
-static inline gm_precision precision_of(const float *) { return GM_FP32; }
-static inline gm_precision precision_of(const gm_bf16 *) { return GM_BF16; }
+static inline gm_float_type precision_of(const float *) { return GM_FP32; }
+static inline gm_float_type precision_of(const gm_bf16 *) { return GM_BF16; }
 
 /* x Phi(x) (Hendrycks and Gimpel 2016). */
 static __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
@@ -64,7 +64,7 @@ template <class T> static gm_status linear_forward(const gm_linear *a, gm_device
 {
     const bool has_gelu = a->act == GM_LINEAR_GELU;
     T *y = (T *)a->y, *pre = has_gelu && a->pre != NULL ? (T *)a->pre : y;
-    const gm_precision type = precision_of(y);
+    const gm_float_type type = precision_of(y);
     if (a->rows == 0 || a->out == 0) return GM_OK;
     gm_cuda_gemm g = { a->x, a->w, pre, NULL, NULL, type, type, a->rows, a->out, a->in, false, true, false };
     if (type == GM_FP32) g.bias = a->b;
@@ -89,7 +89,7 @@ template <class T> static gm_status gelu_backward(const gm_linear_grad *a, const
 template <class T> static gm_status linear_backward(const gm_linear_grad *a, gm_device *dev)
 {
     const T *dy = (const T *)a->dy;
-    const gm_precision type = precision_of(dy);
+    const gm_float_type type = precision_of(dy);
     bool has_db = a->db == NULL;
     if (a->act == GM_LINEAR_GELU) GM_TRY(gelu_backward<T>(a, dev));
     if (a->dw != NULL) { /* dw = dy^T x; the sum over rows of dy comes with it, but cannot be added to what is there */

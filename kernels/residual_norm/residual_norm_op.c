@@ -14,7 +14,7 @@ static gm_status backward(gm_tape *t, void *pointer)
 {
     const saved *s = pointer;
     if (s->norm->grad == NULL) return GM_OK;
-    gm_residual_norm_grad g = { .sum = s->sum->data, .mean = s->mean, .rstd = s->rstd, .gamma = s->gamma->value, .token = s->tokens->token,
+    gm_residual_norm_grad g = { .sum = s->sum->data, .mean = s->mean, .rstd = s->rstd, .gamma = s->gamma->master, .token = s->tokens->token,
                                 .drop = s->drop, .drop_out = s->drop_out, .dnorm = s->norm->grad, .dsum = s->sum->grad,
                                 .n_rows = s->tokens->n, .capacity = s->tokens->capacity, .width = s->x->cols };
     GM_TRY(gm_tape_grad(t, s->x, &g.dx, &g.add_dx));
@@ -38,8 +38,8 @@ gm_status gm_op_residual_norm(gm_tape *t, const gm_pack *tokens, gm_tensor *x, g
         GM_TRY(gm_tape_low(t, (size_t)x->capacity * sizeof(float), &s.mean));
         GM_TRY(gm_tape_low(t, (size_t)x->capacity * sizeof(float), &s.rstd));
     }
-    GM_TRY(t->k->residual_norm.forward(&(gm_residual_norm){ .x = x->data, .residual = residual != NULL ? residual->data : NULL, .gamma = gamma->value,
-                                                            .beta = beta->value, .token = tokens->token, .drop = s.drop, .drop_out = s.drop_out,
+    GM_TRY(t->k->residual_norm.forward(&(gm_residual_norm){ .x = x->data, .residual = residual != NULL ? residual->data : NULL, .gamma = gamma->master,
+                                                            .beta = beta->master, .token = tokens->token, .drop = s.drop, .drop_out = s.drop_out,
                                                             .sum = s.sum->data, .norm = s.norm->data, .mean = s.mean, .rstd = s.rstd, .eps = eps,
                                                             .n_rows = tokens->n, .capacity = tokens->capacity, .width = x->cols }, t->dev));
     if (sum != NULL) *sum = s.sum;

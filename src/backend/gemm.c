@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
+#include "backend/plans.h"
 #include "base/memory.h"
 
-enum { FIRST_CAPACITY = 256 };
+typedef struct plan_key { int32_t m, n, k, flags; } plan_key;
 
 typedef struct plan {
-    gm_gemm shape;            /* pointers only tell NULL from given */
+    plan_key key;             /* stands first: gm_plan_table */
     dnnl_primitive_t run;
     dnnl_memory_t a, b, bias, c, scratch;
     void *scratch_bytes;
@@ -22,8 +22,7 @@ typedef struct plan {
 struct gm_plans {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    plan **slot;              /* [capacity], NULL where free */
-    size_t capacity, count;
+    gm_plan_table table;
 };
 
 static gm_status fail_dnnl(gm_err *err, const gm_gemm *g, const char *call, dnnl_status_t status)
@@ -41,12 +40,8 @@ gm_status gm_plans_create(gm_plans **plans, gm_err *err)
 {
     gm_plans *made = gm_calloc(1, sizeof *made);
     *plans = NULL;
-    if (made != NULL) made->slot = gm_calloc(FIRST_CAPACITY, sizeof *made->slot);
-    if (made == NULL || made->slot == NULL) {
-        gm_plans_destroy(made);
-        return gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
-    }
-    made->capacity = FIRST_CAPACITY;
+    if (made == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
+    made->table.key_words = sizeof(plan_key) / sizeof(uint32_t);
     if (dnnl_engine_create(&made->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags) != dnnl_success) {
         gm_plans_destroy(made);
@@ -56,9 +51,9 @@ gm_status gm_plans_create(gm_plans **plans, gm_err *err)
     return GM_OK;
 }
 
-static void plan_destroy(plan *p)
+static void plan_destroy(void *pointer)
 {
-    if (p == NULL) return;
+    plan *p = pointer;
     const dnnl_memory_t memories[] = { p->a, p->b, p->bias, p->c, p->scratch };
     for (size_t i = 0; i < GM_LEN(memories); i++)
         if (memories[i] != NULL) dnnl_memory_destroy(memories[i]);
@@ -70,28 +65,17 @@ static void plan_destroy(plan *p)
 void gm_plans_destroy(gm_plans *plans)
 {
     if (plans == NULL) return;
-    for (size_t i = 0; plans->slot != NULL && i < plans->capacity; i++) plan_destroy(plans->slot[i]);
+    gm_plan_table_free(&plans->table, plan_destroy);
     if (plans->stream != NULL) dnnl_stream_destroy(plans->stream);
     if (plans->engine != NULL) dnnl_engine_destroy(plans->engine);
-    gm_free(plans->slot);
     gm_free(plans);
 }
 
-int64_t gm_plans_count(const gm_plans *plans) { return (int64_t)plans->count; }
+int64_t gm_plans_count(const gm_plans *plans) { return (int64_t)plans->table.count; }
 
-static bool same_shape(const gm_gemm *x, const gm_gemm *y)
+static plan_key key_of(const gm_gemm *g)
 {
-    return x->m == y->m && x->n == y->n && x->k == y->k && x->a_transposed == y->a_transposed &&
-           x->b_transposed == y->b_transposed && x->add == y->add && (x->bias == NULL) == (y->bias == NULL);
-}
-
-static size_t hash_shape(const gm_gemm *g)
-{
-    const uint32_t words[] = { (uint32_t)g->m, (uint32_t)g->n, (uint32_t)g->k,
-                               (uint32_t)g->a_transposed | (uint32_t)g->b_transposed << 1 | (uint32_t)g->add << 2 | (uint32_t)(g->bias != NULL) << 3 };
-    uint64_t h = 0x9E3779B97F4A7C15u;
-    for (size_t i = 0; i < GM_LEN(words); i++) h = (h ^ words[i]) * 0xD6E8FEB86659FD93u ^ (h >> 29);
-    return (size_t)h;
+    return (plan_key){ g->m, g->n, g->k, (int32_t)g->a_transposed | (int32_t)g->b_transposed << 1 | (int32_t)g->add << 2 | (int32_t)(g->bias != NULL) << 3 };
 }
 
 static gm_status matrix_desc(const gm_gemm *g, dnnl_memory_desc_t *md, int32_t rows, int32_t cols, bool transposed, gm_err *err)
@@ -146,45 +130,19 @@ static gm_status fill_plan(gm_plans *plans, const gm_gemm *g, plan *p, gm_err *e
     return GM_OK;
 }
 
-/* Doubles the table before it is three quarters full. */
-static gm_status make_room(gm_plans *plans, gm_err *err)
-{
-    if (plans->count * 4 < plans->capacity * 3) return GM_OK;
-    const size_t wider = plans->capacity * 2;
-    plan **slot = gm_calloc(wider, sizeof *slot);
-    if (slot == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu plans", wider);
-    for (size_t i = 0; i < plans->capacity; i++) {
-        if (plans->slot[i] == NULL) continue;
-        size_t at = hash_shape(&plans->slot[i]->shape) % wider;
-        while (slot[at] != NULL) at = (at + 1) % wider;
-        slot[at] = plans->slot[i];
-    }
-    gm_free(plans->slot);
-    plans->slot = slot;
-    plans->capacity = wider;
-    return GM_OK;
-}
-
 static gm_status find_plan(gm_plans *plans, const gm_gemm *g, plan **found, gm_err *err)
 {
-    GM_TRY(make_room(plans, err));
-    size_t at = hash_shape(g) % plans->capacity;
-    for (; plans->slot[at] != NULL; at = (at + 1) % plans->capacity)
-        if (same_shape(&plans->slot[at]->shape, g)) {
-            *found = plans->slot[at];
-            return GM_OK;
-        }
+    const plan_key key = key_of(g);
+    *found = gm_plan_table_find(&plans->table, &key);
+    if (*found != NULL) return GM_OK;
     plan *p = gm_calloc(1, sizeof *p);
     if (p == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a plan");
-    p->shape = *g;
-    const gm_status status = fill_plan(plans, g, p, err);
-    if (status != GM_OK) {
-        plan_destroy(p);
-        return status;
-    }
-    plans->slot[at] = *found = p;
-    plans->count++;
-    return GM_OK;
+    p->key = key;
+    gm_status status = fill_plan(plans, g, p, err);
+    if (status == GM_OK) status = gm_plan_table_add(&plans->table, p, err);
+    if (status != GM_OK) plan_destroy(p);
+    *found = p;
+    return status;
 }
 
 gm_status gm_gemm_run(const gm_gemm *g, gm_device *dev)
@@ -209,7 +167,7 @@ gm_status gm_gemm_run(const gm_gemm *g, gm_device *dev)
 
 #define TEXT_OF(number) #number
 #define TEXT(number) TEXT_OF(number)
-const char *gm_backend_library(void)
+const char *gm_gemm_library(void)
 {
     return "oneDNN " TEXT(DNNL_VERSION_MAJOR) "." TEXT(DNNL_VERSION_MINOR) "." TEXT(DNNL_VERSION_PATCH);
 }

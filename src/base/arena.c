@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static const size_t ALIGN = 64, PAGE = 4096;
+static const size_t ALIGN = 64, LENT_ALIGN = 256, PAGE = 4096;
 
 static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
@@ -26,18 +26,24 @@ gm_status gm_arena_init(gm_arena *a, size_t bytes, gm_err *err)
     return GM_OK;
 }
 
+void gm_arena_lend(gm_arena *a, void *base, size_t bytes)
+{
+    *a = (gm_arena) { .base = base, .size = bytes / LENT_ALIGN * LENT_ALIGN, .is_lent = true };
+}
+
 void gm_arena_destroy(gm_arena *a)
 {
-    if (a->base != NULL) munmap(a->base, a->size);
+    if (a->base != NULL && !a->is_lent) munmap(a->base, a->size);
     *a = (gm_arena) { 0 };
 }
 
 /* Debug builds let whoever reads a block before writing it, or after its release, meet NaN. */
-static void poison(unsigned char *from, size_t bytes)
+static void poison(const gm_arena *a, unsigned char *from, size_t bytes)
 {
 #ifndef NDEBUG
-    memset(from, 0xFF, bytes);
+    if (!a->is_lent) memset(from, 0xFF, bytes);
 #else
+    (void)a;
     (void)from;
     (void)bytes;
 #endif
@@ -46,7 +52,7 @@ static void poison(unsigned char *from, size_t bytes)
 static int take(gm_arena *a, size_t bytes, size_t *rounded)
 {
     if (bytes > a->size) return 0;
-    *rounded = round_up(bytes ? bytes : 1, ALIGN);
+    *rounded = round_up(bytes ? bytes : 1, a->is_lent ? LENT_ALIGN : ALIGN);
     if (*rounded > a->size - a->low - a->high) return 0;
     if (a->low + a->high + *rounded > a->peak) a->peak = a->low + a->high + *rounded;
     return 1;
@@ -58,7 +64,7 @@ void *gm_arena_low(gm_arena *a, size_t bytes)
     if (!take(a, bytes, &n)) return NULL;
     unsigned char *block = a->base + a->low;
     a->low += n;
-    poison(block, n);
+    poison(a, block, n);
     return block;
 }
 
@@ -68,7 +74,7 @@ void *gm_arena_high(gm_arena *a, size_t bytes)
     if (!take(a, bytes, &n)) return NULL;
     a->high += n;
     unsigned char *block = a->base + (a->size - a->high);
-    poison(block, n);
+    poison(a, block, n);
     return block;
 }
 
@@ -78,8 +84,8 @@ void gm_arena_release(gm_arena *a, gm_mark mark)
 {
     if (a->base == NULL) return; /* a zeroed arena has no blocks and no address to count from */
     assert(mark.low <= a->low && mark.high <= a->high);
-    poison(a->base + mark.low, a->low - mark.low);
-    poison(a->base + (a->size - a->high), a->high - mark.high);
+    poison(a, a->base + mark.low, a->low - mark.low);
+    poison(a, a->base + (a->size - a->high), a->high - mark.high);
     a->low = mark.low;
     a->high = mark.high;
 }

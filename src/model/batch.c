@@ -6,7 +6,7 @@
 
 enum { ROW_UNIT = 64 };           /* capacities are multiples of this: products of few shapes, few plans */
 
-static int32_t round_rows(int32_t rows) { return (rows + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT; }
+int32_t gm_batch_capacity(int32_t rows) { return (rows + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT; }
 
 static gm_status take_gold(gm_sample *s, const gm_labels *labels, gm_err *err)
 {
@@ -177,6 +177,14 @@ static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const g
     return GM_OK;
 }
 
+gm_status gm_batch_reserve(gm_batch *b, int32_t sequences, int32_t tokens, int32_t words, gm_err *err)
+{
+    arrays a;
+    return gm_mirror_make(&b->block, lay_out(&a, NULL, sequences, tokens, words), b->dev, err);
+}
+
+static int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
+
 gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t count, gm_batch_options o, gm_err *err)
 {
     int32_t tokens = 0, words = 0;
@@ -184,33 +192,35 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
         tokens += samples[i]->text.count;
         words += samples[i]->text.words;
     }
-    const int32_t token_room = round_rows(tokens), word_room = round_rows(words);
+    const int32_t token_room = gm_batch_capacity(most(tokens, o.tokens)), word_room = gm_batch_capacity(most(words, o.words)),
+                  sequences = most(count, o.sequences);
     arrays a;
-    const size_t bytes = lay_out(&a, NULL, count, token_room, word_room);
-    if (bytes > b->block_bytes) {
-        const size_t wanted = bytes + bytes / 2; /* the largest batches come early or never: few growths */
-        gm_batch_free(b);
-        b->block = gm_malloc(wanted);
-        if (b->block == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a batch of %zu bytes", wanted);
-        b->block_bytes = wanted;
-    }
-    lay_out(&a, b->block, count, token_room, word_room);
-    memset(b->block, 0, bytes);
+    const size_t bytes = lay_out(&a, NULL, sequences, token_room, word_room);
+    if (bytes > b->block.bytes) GM_TRY(gm_mirror_make(&b->block, bytes + bytes / 2, b->dev, err)); /* the largest batches come early or never: few growths */
+    lay_out(&a, b->block.host, sequences, token_room, word_room);
+    memset(b->block.host, 0, bytes);
     a.counts[0] = tokens;
     a.counts[1] = words;
     for (int32_t i = 0; i < count; i++) GM_TRY(fill_sequence(&a, i, samples[i], &o, err));
-    b->tokens = (gm_pack){ a.cu_tokens, a.token, &a.counts[0], a.key, a.draw, tokens, token_room, count };
-    b->words = (gm_pack){ a.cu_words, a.word, &a.counts[1], a.key, a.draw, words, word_room, count };
+    for (int32_t i = count; i < sequences; i++) {
+        a.cu_tokens[i + 1] = tokens;
+        a.cu_words[i + 1] = words;
+    }
+    b->word_cu = a.cu_words;
+    b->sentences = count;
+    lay_out(&a, b->block.device, sequences, token_room, word_room);
+    b->tokens = (gm_pack){ a.cu_tokens, a.token, &a.counts[0], a.key, a.draw, tokens, token_room, sequences };
+    b->words = (gm_pack){ a.cu_words, a.word, &a.counts[1], a.key, a.draw, words, word_room, sequences };
     b->ids = a.ids;
     b->slot = a.slot;
     b->first_piece = a.first_piece;
     b->span_label = a.label;
     b->tag = a.tag;
-    return GM_OK;
+    return gm_mirror_send(&b->block, bytes, b->dev);
 }
 
 void gm_batch_free(gm_batch *b)
 {
-    gm_free(b->block);
-    *b = (gm_batch){ 0 };
+    gm_mirror_free(&b->block, b->dev);
+    *b = (gm_batch){ .dev = b->dev };
 }

@@ -3,6 +3,7 @@
 #ifndef GM_MODEL_BATCH_H
 #define GM_MODEL_BATCH_H
 
+#include "backend/device_memory.h"
 #include "data/labels.h"
 #include "data/records.h"
 #include "tensor/tensor.h"
@@ -51,24 +52,32 @@ void gm_touched_begin(gm_touched *t);
 void gm_touched_free(gm_touched *t);
 
 typedef struct gm_batch {
-    gm_pack tokens, words;
+    gm_pack tokens, words;        /* these seven in device memory */
     const int32_t *ids;           /* [tokens] */
     const int32_t *slot;          /* [tokens] place of the id among the touched rows; ids themselves without gm_touched */
     const int32_t *first_piece;   /* [words] row of each word's first piece */
     const uint8_t *span_label;    /* [words * GM_SPAN_WIDTHS] 0 none, type + 1, 255 beyond the sentence */
     const int32_t *tag;           /* [words] */
-    void *block;                  /* all of the above */
-    size_t block_bytes;
+    const int32_t *word_cu;       /* [sentences + 1] words.cu as the host reads it */
+    int32_t sentences;            /* those with samples; the packs may hold empty ones behind them */
+    gm_device *dev;               /* whose memory; NULL: the host's. Set before the first filling */
+    gm_mirror block;              /* all of the above */
 } gm_batch;
 
 typedef struct gm_batch_options {
     gm_tag_scheme scheme;
     uint32_t draw;                /* of dropout: the step */
     gm_touched *touched;          /* NULL: slot = ids */
+    int32_t tokens, words, sequences; /* capacities of at least so many, for captured steps; 0: what the samples need */
 } gm_batch_options;
 
-/* Fills the batch from samples in this order; its block is reused and grows only when it must. */
+/* Rows of a pack's capacity for so many true ones: few sizes, so that products have few shapes. */
+int32_t gm_batch_capacity(int32_t rows);
+/* Blocks for batches of these capacities, so that none of them moves later. */
+gm_status gm_batch_reserve(gm_batch *b, int32_t sequences, int32_t tokens, int32_t words, gm_err *err);
+/* Fills the batch from samples in this order and sends it to the device; its blocks are reused and grow only when they
+ * must. On a device the copy is under way when this returns: the batch is filled again only after a sync. */
 gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t count, gm_batch_options o, gm_err *err);
-void gm_batch_free(gm_batch *b);
+void gm_batch_free(gm_batch *b);  /* before its device */
 
 #endif

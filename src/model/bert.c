@@ -172,7 +172,7 @@ gm_status gm_bert_forward(const gm_bert *bert, gm_tape *t, const gm_batch *batch
             continue;
         }
         /* Prediction: the states move into the buffer of the layer's input, and the layer's memory is free again. */
-        memcpy(x->data, y->data, (size_t)y->capacity * (size_t)y->cols * sizeof(float));
+        GM_TRY(gm_tape_move(t, y, x));
         gm_arena_release(t->arena, mark);
     }
     *states = x;

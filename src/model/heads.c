@@ -133,16 +133,22 @@ gm_status gm_crf_head_loss(const gm_crf_head *h, gm_tape *t, const gm_batch *b, 
 gm_status gm_crf_head_paths(const gm_crf_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, int32_t **path, float **marginal)
 {
     gm_tensor *emit;
-    float *score, *log_z;
+    float *score, *log_z, *posterior;
+    int32_t *best;
+    const uint8_t *allowed;
+    const size_t rows = (size_t)b->words.rows, capacity = (size_t)b->words.capacity, tags = (size_t)h->tags;
     GM_TRY(emissions(h, t, b, states, &emit));
-    GM_TRY(gm_tape_low(t, (size_t)b->words.capacity * sizeof(int32_t), path));
-    GM_TRY(gm_tape_low(t, (size_t)b->words.capacity * (size_t)h->tags * sizeof(float), marginal));
+    GM_TRY(gm_tape_bring(t, h->allowed, (tags + 1) * (tags + 1), &allowed));
+    GM_TRY(gm_tape_low(t, capacity * sizeof *best, &best));
+    GM_TRY(gm_tape_low(t, capacity * tags * sizeof *posterior, &posterior));
     GM_TRY(gm_tape_low(t, (size_t)b->words.sequences * sizeof(float), &score));
     GM_TRY(gm_tape_low(t, (size_t)b->words.sequences * sizeof(float), &log_z));
-    return t->k->crf_decode.forward(&(gm_crf_decode){ .emit = emit->data, .trans = h->crf.trans->value, .start = h->crf.start->value, .end = h->crf.end->value,
-                                                      .allowed = h->allowed, .cu_words = b->words.cu, .path = *path, .score = score, .log_z = log_z,
-                                                      .marginal = *marginal, .sequences = b->words.sequences, .tags = h->tags,
-                                                      .words = b->words.capacity }, t->dev);
+    GM_TRY(t->k->crf_decode.forward(&(gm_crf_decode){ .emit = emit->data, .trans = h->crf.trans->master, .start = h->crf.start->master,
+                                                      .end = h->crf.end->master, .allowed = allowed, .cu_words = b->words.cu, .path = best,
+                                                      .score = score, .log_z = log_z, .marginal = posterior, .sequences = b->words.sequences,
+                                                      .tags = h->tags, .words = b->words.capacity }, t->dev));
+    GM_TRY(gm_tape_fetch(t, best, rows * sizeof *best, path));
+    return gm_tape_fetch(t, posterior, rows * tags * sizeof *posterior, marginal);
 }
 
 int32_t gm_crf_spans(const gm_crf_head *h, const int32_t *path, const float *marginal, int32_t n, gm_span *scratch, gm_found *found)

@@ -23,7 +23,7 @@ typedef struct gm_crf_head {
 } gm_crf_head;
 
 gm_status gm_span_head_declare(gm_span_head *h, gm_params *ps, int32_t hidden, int32_t types, gm_err *err);
-/* Runs the head; with_loss adds it to the tape. *logits [words * GM_SPAN_WIDTHS, types + 1]. */
+/* Runs the head; with_loss adds it to the tape. *logits [words * GM_SPAN_WIDTHS, types + 1], in device memory. */
 gm_status gm_span_head_forward(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, bool with_loss, float **logits);
 /* Entities of one sentence of n words from its logits rows: argmax not none, by falling probability without overlap (ties:
  * shorter, then earlier), unless nested; in order of start. found has room for n * GM_SPAN_WIDTHS, scratch for as many. */
@@ -31,7 +31,7 @@ int32_t gm_span_decode(const float *logits, int32_t n, int32_t types, bool is_ne
 
 gm_status gm_crf_head_declare(gm_crf_head *h, gm_params *ps, int32_t hidden, int32_t types, gm_tag_scheme scheme, gm_err *err);
 gm_status gm_crf_head_loss(const gm_crf_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states);
-/* Best well-formed paths: path [words], marginal [words, tags], from the tape's arena. */
+/* Best well-formed paths: path [words], marginal [words, tags], in host memory until the pass ends. Waits for the device. */
 gm_status gm_crf_head_paths(const gm_crf_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, int32_t **path, float **marginal);
 /* Entities of one sentence; score = mean posterior marginal of the span's tags. */
 int32_t gm_crf_spans(const gm_crf_head *h, const int32_t *path, const float *marginal, int32_t n, gm_span *scratch, gm_found *found);

@@ -13,11 +13,14 @@ gm_status gm_model_loss(const gm_model *m, gm_tape *t, const gm_batch *b)
 
 static gm_status find_spans(const gm_model *m, gm_tape *t, const gm_batch *b, gm_tensor *states, gm_found *found, int32_t *first)
 {
-    float *logits;
-    GM_TRY(gm_span_head_forward(&m->span, t, b, states, false, &logits));
-    for (int32_t s = 0; s < b->words.sequences; s++) {
-        const int32_t at = b->words.cu[s], n = b->words.cu[s + 1] - at;
-        const float *rows = logits + (size_t)at * GM_SPAN_WIDTHS * (size_t)(m->labels.count + 1);
+    float *computed;
+    const float *logits;
+    const size_t row = GM_SPAN_WIDTHS * (size_t)(m->labels.count + 1); /* of a word */
+    GM_TRY(gm_span_head_forward(&m->span, t, b, states, false, &computed));
+    GM_TRY(gm_tape_fetch(t, computed, (size_t)b->words.rows * row * sizeof *logits, &logits));
+    for (int32_t s = 0; s < b->sentences; s++) {
+        const int32_t at = b->word_cu[s], n = b->word_cu[s + 1] - at;
+        const float *rows = logits + (size_t)at * row;
         first[s + 1] = first[s] + gm_span_decode(rows, n, m->labels.count, m->options.is_nested, found + first[s]);
     }
     return GM_OK;
@@ -29,9 +32,9 @@ static gm_status find_tags(const gm_model *m, gm_tape *t, const gm_batch *b, gm_
     float *marginal;
     gm_span *scratch;
     GM_TRY(gm_crf_head_paths(&m->crf, t, b, states, &path, &marginal));
-    GM_TRY(gm_tape_low(t, (size_t)b->words.rows * sizeof *scratch, &scratch));
-    for (int32_t s = 0; s < b->words.sequences; s++) {
-        const int32_t at = b->words.cu[s], n = b->words.cu[s + 1] - at;
+    GM_TRY(gm_tape_note(t, (size_t)b->words.rows * sizeof *scratch, &scratch));
+    for (int32_t s = 0; s < b->sentences; s++) {
+        const int32_t at = b->word_cu[s], n = b->word_cu[s + 1] - at;
         first[s + 1] = first[s] + gm_crf_spans(&m->crf, path + at, marginal + (size_t)at * (size_t)m->crf.tags, n, scratch, found + first[s]);
     }
     return GM_OK;
@@ -40,8 +43,8 @@ static gm_status find_tags(const gm_model *m, gm_tape *t, const gm_batch *b, gm_
 gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_found **found, int32_t **first)
 {
     gm_tensor *states;
-    GM_TRY(gm_tape_low(t, ((size_t)b->words.sequences + 1) * sizeof(int32_t), first));
-    GM_TRY(gm_tape_low(t, (size_t)b->words.rows * GM_SPAN_WIDTHS * sizeof(gm_found), found));
+    GM_TRY(gm_tape_note(t, ((size_t)b->sentences + 1) * sizeof(int32_t), first));
+    GM_TRY(gm_tape_note(t, (size_t)b->words.rows * GM_SPAN_WIDTHS * sizeof(gm_found), found));
     (*first)[0] = 0;
     GM_TRY(gm_bert_forward(&m->bert, t, b, &states));
     return (m->options.head == GM_HEAD_CRF ? find_tags : find_spans)(m, t, b, states, *found, *first);

@@ -41,9 +41,9 @@ gm_status gm_model_load(const char *folder, bool for_training, gm_model *m, gm_e
 gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err);
 void gm_model_destroy(gm_model *m);
 
-/* Forward pass and loss of one shard, recorded on the tape: its loss is t->loss. */
+/* Forward pass and loss of one shard, recorded on the tape: its loss is added to *t->loss. */
 gm_status gm_model_loss(const gm_model *m, gm_tape *t, const gm_batch *b);
-/* Entities of each sentence of a batch, in order of start, from the tape's arena: sentence s has found[first[s]] ..
+/* Entities of each sentence of a batch, in order of start, in host memory until the pass ends: sentence s has found[first[s]] ..
  * found[first[s + 1] - 1]. */
 gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_found **found, int32_t **first);
 

@@ -4,41 +4,112 @@
 #include <omp.h>
 #include <string.h>
 
+#include "backend/device_memory.h"
 #include "base/memory.h"
 
 /* Address space only: pages are taken as they are touched. */
-static const size_t ARENA_BYTES = (size_t)16 << 30;
+static const size_t ARENA_BYTES = (size_t)16 << 30, NOTES_BYTES = (size_t)4 << 30;
 
-gm_status gm_workers_create(gm_workers *w, const gm_backend *backend, int32_t count, const gm_step *step, gm_err *err)
+static gm_status make_worker(gm_worker *w, const gm_backend *backend, gm_err *err)
 {
-    *w = (gm_workers){ .backend = backend };
-    w->items = gm_calloc((size_t)count, sizeof *w->items);
-    if (w->items == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %d workers", count);
-    w->count = count;
-    for (int32_t i = 0; i < count; i++) {
-        gm_worker *k = &w->items[i];
-        gm_status status = gm_device_create(backend, 1, &k->dev, err);
-        if (status == GM_OK) status = gm_arena_init(&k->arena, ARENA_BYTES, err);
-        if (status != GM_OK) {
-            gm_workers_destroy(w);
-            return status;
-        }
-        k->dev.step = step;
-        k->dev.err = &k->err;
-        k->tape = (gm_tape){ .k = &backend->kernels, .dev = &k->dev, .arena = &k->arena, .err = &k->err };
-    }
+    GM_TRY(gm_device_create(backend, 1, &w->dev, err));
+    if (backend->memory->is_host) GM_TRY(gm_arena_init(&w->arena, ARENA_BYTES, err));
+    GM_TRY(gm_arena_init(&w->notes, NOTES_BYTES, err));
+    w->dev.err = &w->err;
+    w->batch.dev = &w->dev;
+    w->tape = (gm_tape){ .k = &backend->kernels, .dev = &w->dev, .arena = &w->arena, .notes = &w->notes, .err = &w->err };
     return GM_OK;
+}
+
+gm_status gm_workers_error(const gm_workers *w, gm_status status, gm_err *err)
+{
+    if (status != GM_OK && err != w->whole->err) *err = *w->whole->err;
+    return status;
+}
+
+gm_status gm_workers_set_step(gm_workers *w, const gm_step *step)
+{
+    memcpy(w->step.host, step, sizeof *step);
+    return gm_mirror_send(&w->step, sizeof *step, w->whole);
+}
+
+static gm_status share_step(gm_workers *w, gm_err *err)
+{
+    static const gm_step none = { 0 };
+    GM_TRY(gm_mirror_make(&w->step, sizeof(gm_step), w->whole, err));
+    for (int32_t i = 0; i < w->count; i++) w->items[i].dev.step = w->step.device;
+    w->whole->step = w->step.device;
+    GM_TRY(gm_workers_set_step(w, &none));
+    return w->whole->memory->sync(w->whole);
+}
+
+gm_status gm_workers_create(gm_workers *w, const gm_backend *backend, int32_t count, gm_err *err)
+{
+    gm_status status = GM_OK;
+    *w = (gm_workers){ .backend = backend, .count = backend->memory->is_host ? count : 1 };
+    w->items = gm_calloc((size_t)w->count, sizeof *w->items);
+    if (w->items == NULL) {
+        w->count = 0;
+        return gm_fail(err, GM_ERR_NOMEM, "out of memory for %d workers", count);
+    }
+    for (int32_t i = 0; i < w->count && status == GM_OK; i++) status = make_worker(&w->items[i], backend, err);
+    w->whole = w->count == 1 ? &w->items[0].dev : &w->threads;
+    if (status == GM_OK && w->count > 1) status = gm_device_create(backend, w->count, &w->threads, err);
+    if (status == GM_OK) status = share_step(w, err);
+    if (status != GM_OK) gm_workers_destroy(w);
+    return status;
 }
 
 void gm_workers_destroy(gm_workers *w)
 {
-    for (int32_t i = 0; i < w->count; i++) {
-        gm_batch_free(&w->items[i].batch);
-        gm_arena_destroy(&w->items[i].arena);
-        gm_device_destroy(&w->items[i].dev);
+    if (w->step.host != NULL) gm_mirror_free(&w->step, w->whole);
+    for (int32_t i = 0; w->items != NULL && i < w->count; i++) {
+        gm_worker *k = &w->items[i];
+        gm_batch_free(&k->batch);
+        gm_arena_destroy(&k->arena);
+        gm_arena_destroy(&k->notes);
+        if (k->lent != NULL) k->dev.memory->release(&k->dev, k->lent);
+        gm_device_destroy(&k->dev);
     }
+    gm_device_destroy(&w->threads);
     gm_free(w->items);
     *w = (gm_workers){ 0 };
+}
+
+/* Any address that is not NULL serves: nothing is read or written there. */
+static void *nowhere(void) { return (void *)(uintptr_t)4096; }
+
+gm_status gm_worker_measure(gm_worker *w, gm_pass pass, void *context, size_t *bytes)
+{
+    const gm_tape kept = w->tape;
+    gm_backend dry;
+    gm_device dev;
+    gm_arena arena;
+    const gm_backend of = { .type = w->dev.element == 2 ? GM_BF16 : GM_FP32 };
+    gm_backend_dry(&of, &dry);
+    GM_TRY(gm_device_create(&dry, 1, &dev, &w->err));
+    dev.step = w->dev.step;
+    gm_arena_lend(&arena, nowhere(), SIZE_MAX / 4);
+    w->tape = (gm_tape){ .k = &dry.kernels, .dev = &dev, .arena = &arena, .notes = &w->notes, .err = &w->err };
+    const gm_status status = pass(w, context);
+    *bytes = arena.peak;
+    gm_device_destroy(&dev);
+    w->tape = kept;
+    return status;
+}
+
+gm_status gm_worker_reserve(gm_worker *w, size_t bytes)
+{
+    if (w->dev.memory->is_host || bytes <= w->arena.size) return GM_OK;
+    GM_TRY(w->dev.memory->sync(&w->dev));
+    w->dev.memory->release(&w->dev, w->lent);
+    gm_arena_destroy(&w->arena);
+    w->lent = NULL;
+    w->moves++;
+    bytes += bytes / 8; /* the next larger batch is often a little larger */
+    GM_TRY(w->dev.memory->alloc(&w->dev, bytes, &w->lent));
+    gm_arena_lend(&w->arena, w->lent, bytes);
+    return GM_OK;
 }
 
 gm_status gm_workers_run(gm_workers *w, int32_t jobs, gm_job job, void *context, gm_err *err)
@@ -102,20 +173,33 @@ static gm_status to_entities(const gm_model *m, const gm_found *found, int32_t c
     return GM_OK;
 }
 
+/* A pass of prediction: found and first are the batch's. */
+typedef struct finding { const gm_model *model; gm_found *found; int32_t *first; } finding;
+
+static gm_status find(gm_worker *w, void *context)
+{
+    finding *f = context;
+    gm_tape_begin(&w->tape, NULL, 0.0f, NULL);
+    return gm_model_find(f->model, &w->tape, &w->batch, &f->found, &f->first);
+}
+
 static gm_status predict_batch(gm_worker *w, int32_t i, void *context)
 {
     enum { MAX_SENTENCES = 4096 };
     const prediction *p = context;
     const gm_sample *samples[MAX_SENTENCES];
     const size_t from = p->first[i], n = p->first[i + 1] - from;
-    gm_found *found;
-    int32_t *first;
+    finding f = { .model = p->model };
     for (size_t k = 0; k < n; k++) samples[k] = &p->samples[from + k];
     GM_TRY(gm_batch_fill(&w->batch, samples, (int32_t)n, (gm_batch_options){ .scheme = p->model->options.scheme }, &w->err));
-    gm_tape_begin(&w->tape, NULL, 0.0f);
-    GM_TRY(gm_model_find(p->model, &w->tape, &w->batch, &found, &first));
+    if (!w->dev.memory->is_host) {
+        size_t bytes;
+        GM_TRY(gm_worker_measure(w, find, &f, &bytes));
+        GM_TRY(gm_worker_reserve(w, bytes));
+    }
+    GM_TRY(find(w, &f));
     for (size_t k = 0; k < n; k++)
-        GM_TRY(to_entities(p->model, found + first[k], first[k + 1] - first[k], &p->entities[from + k], &p->count[from + k], &w->err));
+        GM_TRY(to_entities(p->model, f.found + f.first[k], f.first[k + 1] - f.first[k], &p->entities[from + k], &p->count[from + k], &w->err));
     return GM_OK;
 }
 

@@ -2,11 +2,50 @@
 
 #include <string.h>
 
+#include "backend/device_memory.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/philox.h"
 
 void gm_params_init_empty(gm_params *ps) { *ps = (gm_params){ 0 }; }
+
+/* The blocks one by one: what moves or frees one moves or frees them all. */
+enum { BLOCKS = 7 };
+typedef struct pair { float *host, **device; size_t count; } pair;
+static void list_blocks(gm_params *ps, pair list[BLOCKS])
+{
+    const size_t dense = ps->dense_count, table = ps->table != NULL ? ps->table->count : 0;
+    gm_param_blocks *h = &ps->host, *d = &ps->device;
+    const pair all[BLOCKS] = { { h->value, &d->value, dense }, { h->m, &d->m, dense }, { h->v, &d->v, dense },
+                                { h->table_value, &d->table_value, table }, { h->table_m, &d->table_m, table },
+                                { h->table_v, &d->table_v, table }, { h->frozen, &d->frozen, ps->frozen_count } };
+    memcpy(list, all, sizeof all);
+}
+
+/* Where kernels find each parameter, from the device's blocks. No product reads the table or a frozen one: they have no copy. */
+static void aim(gm_params *ps)
+{
+    size_t frozen = 0;
+    for (int32_t i = 0; i < ps->count; i++) {
+        gm_param *p = ps->items[i];
+        p->master = p->spec.is_frozen ? ps->device.frozen + frozen : p->spec.is_table ? ps->device.table_value : ps->device.value + p->offset;
+        p->weight = ps->copy != NULL && !p->spec.is_frozen && !p->spec.is_table ? (const uint16_t *)ps->copy + p->offset : (const void *)p->master;
+        frozen += p->spec.is_frozen ? p->count : 0;
+    }
+}
+
+void gm_params_unplace(gm_params *ps)
+{
+    pair list[BLOCKS];
+    if (ps->placed == NULL) return;
+    list_blocks(ps, list);
+    for (size_t i = 0; i < BLOCKS; i++) ps->placed->memory->release(ps->placed, *list[i].device);
+    ps->placed->memory->release(ps->placed, ps->copy);
+    ps->copy = NULL;
+    ps->placed = NULL;
+    ps->device = ps->host;
+    aim(ps);
+}
 
 void gm_params_destroy(gm_params *ps)
 {
@@ -14,7 +53,8 @@ void gm_params_destroy(gm_params *ps)
         for (int32_t k = 0; k < ps->items[i]->parts; k++) gm_free((void *)(uintptr_t)ps->items[i]->spec.part[k]);
         gm_free(ps->items[i]);
     }
-    float *const blocks[] = { ps->value, ps->m, ps->v, ps->table_value, ps->table_m, ps->table_v, ps->frozen };
+    gm_params_unplace(ps);
+    float *const blocks[] = { ps->host.value, ps->host.m, ps->host.v, ps->host.table_value, ps->host.table_m, ps->host.table_v, ps->host.frozen };
     for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
     gm_free(ps->items);
     *ps = (gm_params){ 0 };
@@ -68,35 +108,89 @@ static void lay_out(gm_params *ps)
 gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err)
 {
     lay_out(ps);
-    size_t frozen = 0;
-    for (int32_t i = 0; i < ps->count; i++) frozen += ps->items[i]->spec.is_frozen ? ps->items[i]->count : 0;
+    for (int32_t i = 0; i < ps->count; i++) ps->frozen_count += ps->items[i]->spec.is_frozen ? ps->items[i]->count : 0;
     const size_t table = ps->table != NULL ? ps->table->count : 0;
-    GM_TRY(take(&ps->value, ps->dense_count, err));
-    GM_TRY(take(&ps->table_value, table, err));
-    GM_TRY(take(&ps->frozen, frozen, err));
+    gm_param_blocks *h = &ps->host;
+    GM_TRY(take(&h->value, ps->dense_count, err));
+    GM_TRY(take(&h->table_value, table, err));
+    GM_TRY(take(&h->frozen, ps->frozen_count, err));
     if (with_moments) {
-        GM_TRY(take(&ps->m, ps->dense_count, err));
-        GM_TRY(take(&ps->v, ps->dense_count, err));
-        GM_TRY(take(&ps->table_m, table, err));
-        GM_TRY(take(&ps->table_v, table, err));
+        GM_TRY(take(&h->m, ps->dense_count, err));
+        GM_TRY(take(&h->v, ps->dense_count, err));
+        GM_TRY(take(&h->table_m, table, err));
+        GM_TRY(take(&h->table_v, table, err));
     }
-    frozen = 0;
+    size_t frozen = 0;
     for (int32_t i = 0; i < ps->count; i++) {
         gm_param *p = ps->items[i];
         if (p->spec.is_frozen) {
-            p->value = ps->frozen + frozen;
+            p->value = h->frozen + frozen;
             frozen += p->count;
         } else if (p->spec.is_table) {
-            p->value = ps->table_value;
-            p->m = ps->table_m;
-            p->v = ps->table_v;
+            p->value = h->table_value;
+            p->m = h->table_m;
+            p->v = h->table_v;
         } else {
-            p->value = ps->value + p->offset;
-            p->m = with_moments ? ps->m + p->offset : NULL;
-            p->v = with_moments ? ps->v + p->offset : NULL;
+            p->value = h->value + p->offset;
+            p->m = with_moments ? h->m + p->offset : NULL;
+            p->v = with_moments ? h->v + p->offset : NULL;
         }
     }
+    ps->device = ps->host;
+    aim(ps);
     return GM_OK;
+}
+
+/* To the nearest bf16, ties to even, as GPUs round; a NaN stays one. */
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+
+/* Later AdamW keeps the copy up to date. */
+static gm_status place_copy(gm_params *ps, gm_device *dev)
+{
+    uint16_t *half = gm_malloc(ps->dense_count * sizeof *half);
+    if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", ps->dense_count);
+    for (size_t i = 0; i < ps->dense_count; i++) half[i] = to_bf16(ps->host.value[i]);
+    gm_status status = dev->memory->alloc(dev, ps->dense_count * sizeof *half, &ps->copy);
+    if (status == GM_OK) status = dev->memory->upload(dev, ps->copy, half, ps->dense_count * sizeof *half);
+    if (status == GM_OK) status = dev->memory->sync(dev);
+    gm_free(half);
+    return status;
+}
+
+gm_status gm_params_place(gm_params *ps, gm_device *dev)
+{
+    pair list[BLOCKS];
+    if (dev->memory->is_host) return GM_OK;
+    ps->placed = dev;
+    ps->device = (gm_param_blocks){ 0 };
+    list_blocks(ps, list);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        if (list[i].host == NULL) continue;
+        void *made;
+        GM_TRY(dev->memory->alloc(dev, list[i].count * sizeof(float), &made));
+        *list[i].device = made;
+        GM_TRY(dev->memory->upload(dev, made, list[i].host, list[i].count * sizeof(float)));
+    }
+    if (dev->element == 2) GM_TRY(place_copy(ps, dev));
+    aim(ps);
+    return dev->memory->sync(dev);
+}
+
+gm_status gm_params_fetch(gm_params *ps)
+{
+    pair list[BLOCKS];
+    gm_device *dev = ps->placed;
+    if (dev == NULL) return GM_OK;
+    list_blocks(ps, list);
+    for (size_t i = 0; i < BLOCKS; i++)
+        if (list[i].host != NULL) GM_TRY(dev->memory->download(dev, list[i].host, *list[i].device, list[i].count * sizeof(float)));
+    return dev->memory->sync(dev);
 }
 
 /* Numbers of one part: counter (index / 4, 0, FNV-1a of its name, site). */
@@ -175,7 +269,7 @@ static gm_status add_parts(spec_list *list, const gm_param *p, const char *prefi
         GM_TRY(gm_buffer_printf(&name, err, "%s%s", prefix, p->spec.part[k]));
         const int64_t length = (int64_t)rows * p->spec.cols;
         list->items[list->count++] = (gm_st_spec){
-            .name = name.data, .dtype = GM_F32, .dims = p->spec.is_vector ? 1 : 2,
+            .name = name.data, .dtype = GM_ST_F32, .dims = p->spec.is_vector ? 1 : 2,
             .shape = { p->spec.is_vector ? length : rows, p->spec.is_vector ? 0 : p->spec.cols },
             .data = from + (size_t)k * (size_t)length,
         };

@@ -29,7 +29,9 @@ typedef struct gm_param_spec {
 
 typedef struct gm_param {
     gm_param_spec spec;                   /* names are the store's */
-    float *value, *m, *v;                 /* [rows, cols]; m and v NULL when frozen */
+    float *value, *m, *v;                 /* [rows, cols] in host memory; m and v NULL when frozen */
+    const float *master;                  /* the values as kernels read them: `value` itself on the cpu */
+    const void *weight;                   /* the same in the activations' type, for products */
     size_t count;                         /* rows x cols */
     size_t offset;                        /* of its gradient in the dense block */
     int32_t index, parts;
@@ -39,6 +41,9 @@ typedef struct gm_group { gm_rate rate; bool decays; size_t offset, count; } gm_
 
 enum { GM_MAX_GROUPS = 2 * GM_RATE_COUNT };
 
+/* Values and moments of all parameters: dense groups in one block each, [dense_count], the table's rows in another. */
+typedef struct gm_param_blocks { float *value, *m, *v, *table_value, *table_m, *table_v, *frozen; } gm_param_blocks;
+
 typedef struct gm_params {
     gm_param **items;                     /* [count] in the order of declaration */
     int32_t count;
@@ -47,17 +52,24 @@ typedef struct gm_params {
     gm_group group[GM_MAX_GROUPS];        /* contiguous in the dense block, in this order */
     int32_t groups;
     size_t dense_count;                   /* floats of all groups */
-    float *value, *m, *v;                 /* [dense_count] blocks of the groups */
-    float *table_value, *table_m, *table_v;
-    float *frozen;
+    size_t frozen_count;
+    gm_param_blocks host, device;         /* one and the same until gm_params_place, and on the cpu */
+    void *copy;                           /* [dense_count] of device.value in bf16; NULL in fp32 */
+    gm_device *placed;                    /* whose memory the device's blocks lie in; NULL: the host's */
 } gm_params;
 
 void gm_params_init_empty(gm_params *ps);
-void gm_params_destroy(gm_params *ps);
+void gm_params_destroy(gm_params *ps); /* before the device that it was placed on */
 /* Declares a parameter; *p stays valid until destroy. */
 gm_status gm_params_add(gm_params *ps, const gm_param_spec *spec, gm_param **p, gm_err *err);
 /* Lays out and allocates all declared ones; moments are zero. with_moments false in prediction. */
 gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
+
+/* Copies values (and moments, where there are some) to the device, whose kernels read and write them there from now on.
+ * fetch brings them back into the host's blocks. All three do nothing on the cpu. */
+gm_status gm_params_place(gm_params *ps, gm_device *dev);
+gm_status gm_params_fetch(gm_params *ps);
+void gm_params_unplace(gm_params *ps); /* frees the device's blocks; the host's serve again, as they are */
 
 /* Initial values of the parameters declared from `first` on: each number depends on the seed, the tensor's name and its
  * index alone. */

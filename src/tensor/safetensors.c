@@ -181,19 +181,19 @@ static void convert(const gm_st_entry *e, size_t n, float *to)
     uint16_t half;
     double wide;
     switch (e->dtype) {
-    case GM_F16:
+    case GM_ST_F16:
         for (size_t i = 0; i < n; i++) {
             memcpy(&half, from + 2 * i, sizeof half);
             to[i] = from_f16(half);
         }
         break;
-    case GM_BF16:
+    case GM_ST_BF16:
         for (size_t i = 0; i < n; i++) {
             memcpy(&half, from + 2 * i, sizeof half);
             to[i] = from_bits((uint32_t)half << 16);
         }
         break;
-    case GM_F64:
+    case GM_ST_F64:
         for (size_t i = 0; i < n; i++) {
             memcpy(&wide, from + 8 * i, sizeof wide);
             to[i] = from_f64(wide);
@@ -221,7 +221,7 @@ static bool fits(const gm_st_entry *e, int64_t rows, int64_t cols)
     if (e->dims == 0) return rows == 1 && cols == 1;
     if (e->dims == 1) return (rows == 1 && e->shape[0] == cols) || (cols == 1 && e->shape[0] == rows);
     uint64_t leading;
-    return e->shape[e->dims - 1] == cols && gm_st_bytes(GM_U8, e->shape, e->dims - 1, &leading) &&
+    return e->shape[e->dims - 1] == cols && gm_st_bytes(GM_ST_U8, e->shape, e->dims - 1, &leading) &&
            leading == (uint64_t)rows;
 }
 
@@ -233,7 +233,7 @@ gm_status gm_safetensors_read_f32(const gm_safetensors *st, const char *name, in
     if (e == NULL)
         return gm_fail(err, GM_ERR_DATA, "%s: no tensor \"%.120s\" among its %d: is this the file of another model?",
                        st->place, name, gm_safetensors_count(st));
-    if (e->dtype != GM_F32 && e->dtype != GM_F16 && e->dtype != GM_BF16 && e->dtype != GM_F64)
+    if (e->dtype != GM_ST_F32 && e->dtype != GM_ST_F16 && e->dtype != GM_ST_BF16 && e->dtype != GM_ST_F64)
         return gm_fail(err, GM_ERR_DATA, "%s: tensor \"%.120s\" is %s, expected F32, F16, BF16 or F64", st->place, name,
                        gm_dtype_name(e->dtype));
     if (!fits(e, rows, cols))

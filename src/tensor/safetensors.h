@@ -12,16 +12,16 @@
 enum { GM_ST_MAX_DIMS = 8 };
 
 typedef enum gm_dtype {
-    GM_F32,
-    GM_F16,
-    GM_BF16,
-    GM_F64,
-    GM_I64,
-    GM_I32,
-    GM_I16,
-    GM_I8,
-    GM_U8,
-    GM_BOOL,
+    GM_ST_F32,
+    GM_ST_F16,
+    GM_ST_BF16,
+    GM_ST_F64,
+    GM_ST_I64,
+    GM_ST_I32,
+    GM_ST_I16,
+    GM_ST_I8,
+    GM_ST_U8,
+    GM_ST_BOOL,
     GM_DTYPE_COUNT
 } gm_dtype;
 size_t gm_dtype_bytes(gm_dtype t);

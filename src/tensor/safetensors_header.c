@@ -17,9 +17,9 @@ static const struct {
     const char *name;
     size_t bytes;
 } dtypes[GM_DTYPE_COUNT] = {
-    [GM_F32] = { "F32", 4 }, [GM_F16] = { "F16", 2 },   [GM_BF16] = { "BF16", 2 }, [GM_F64] = { "F64", 8 },
-    [GM_I64] = { "I64", 8 }, [GM_I32] = { "I32", 4 },   [GM_I16] = { "I16", 2 },   [GM_I8] = { "I8", 1 },
-    [GM_U8] = { "U8", 1 },   [GM_BOOL] = { "BOOL", 1 },
+    [GM_ST_F32] = { "F32", 4 }, [GM_ST_F16] = { "F16", 2 },   [GM_ST_BF16] = { "BF16", 2 }, [GM_ST_F64] = { "F64", 8 },
+    [GM_ST_I64] = { "I64", 8 }, [GM_ST_I32] = { "I32", 4 },   [GM_ST_I16] = { "I16", 2 },   [GM_ST_I8] = { "I8", 1 },
+    [GM_ST_U8] = { "U8", 1 },   [GM_ST_BOOL] = { "BOOL", 1 },
 };
 
 static bool is_dtype(gm_dtype t) { return (unsigned)t < GM_DTYPE_COUNT; }

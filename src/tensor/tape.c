@@ -2,47 +2,68 @@
 
 #include <string.h>
 
-/* One recorded operation; its saved struct stands behind it in the arena. */
+#include "backend/device_memory.h"
+
+/* One recorded operation; its saved struct stands behind it. */
 typedef struct gm_node {
     struct gm_node *before;
     gm_backward backward;
     void *saved;
 } gm_node;
 
-void gm_tape_begin(gm_tape *t, gm_grads *grads, float dropout)
+void gm_tape_begin(gm_tape *t, gm_grads *grads, float dropout, double *loss)
 {
     gm_arena_reset(t->arena);
+    gm_arena_reset(t->notes);
     t->grads = grads;
     t->dropout = dropout;
-    t->loss = 0.0;
+    t->loss = loss;
     t->last = NULL;
 }
 
-static gm_status hand_out(gm_tape *t, void *block, void *to, size_t bytes)
+static gm_status hand_out(gm_tape *t, const gm_arena *arena, void *block, void *to, size_t bytes)
 {
     if (block == NULL)
-        return gm_fail(t->err, GM_ERR_NOMEM, "a step needs more than the %zu bytes of its arena (%zu more): make batches smaller", t->arena->size, bytes);
+        return gm_fail(t->err, GM_ERR_NOMEM, "a step needs more than the %zu bytes of its arena (%zu more): make batches smaller", arena->size, bytes);
     memcpy(to, &block, sizeof block);
     return GM_OK;
 }
 
-gm_status gm_tape_low(gm_tape *t, size_t bytes, void *block) { return hand_out(t, gm_arena_low(t->arena, bytes), block, bytes); }
-gm_status gm_tape_high(gm_tape *t, size_t bytes, void *block) { return hand_out(t, gm_arena_high(t->arena, bytes), block, bytes); }
+gm_status gm_tape_low(gm_tape *t, size_t bytes, void *block) { return hand_out(t, t->arena, gm_arena_low(t->arena, bytes), block, bytes); }
+gm_status gm_tape_high(gm_tape *t, size_t bytes, void *block) { return hand_out(t, t->arena, gm_arena_high(t->arena, bytes), block, bytes); }
+gm_status gm_tape_note(gm_tape *t, size_t bytes, void *block) { return hand_out(t, t->notes, gm_arena_low(t->notes, bytes), block, bytes); }
 
-static size_t tensor_bytes(const gm_tensor *x) { return (size_t)x->capacity * (size_t)x->cols * sizeof(float); }
-
-/* Rows behind the true count take part in products over the capacity: they must be finite, and zero in gradients. */
-static void zero_tail(const gm_tensor *x, void *data)
+gm_status gm_tape_bring(gm_tape *t, const void *from, size_t bytes, void *block)
 {
-    const size_t row = (size_t)x->cols * sizeof(float);
-    memset((char *)data + (size_t)x->rows * row, 0, (size_t)(x->capacity - x->rows) * row);
+    if (t->dev->memory->is_host) {
+        memcpy(block, &from, sizeof from);
+        return GM_OK;
+    }
+    void *made;
+    GM_TRY(gm_tape_low(t, bytes, &made));
+    memcpy(block, &made, sizeof made);
+    return t->dev->memory->upload(t->dev, made, from, bytes);
 }
+
+gm_status gm_tape_fetch(gm_tape *t, const void *from, size_t bytes, void *block)
+{
+    if (t->dev->memory->is_host) {
+        memcpy(block, &from, sizeof from);
+        return GM_OK;
+    }
+    void *made;
+    GM_TRY(gm_tape_note(t, bytes, &made));
+    memcpy(block, &made, sizeof made);
+    GM_TRY(t->dev->memory->download(t->dev, made, from, bytes));
+    return t->dev->memory->sync(t->dev);
+}
+
+static size_t tensor_bytes(const gm_tape *t, const gm_tensor *x) { return (size_t)x->capacity * (size_t)x->cols * t->dev->element; }
 
 static gm_status make(gm_tape *t, gm_tensor shape, gm_tensor **y)
 {
-    GM_TRY(gm_tape_low(t, sizeof shape, y));
-    GM_TRY(gm_tape_low(t, tensor_bytes(&shape), &shape.data));
-    zero_tail(&shape, shape.data);
+    GM_TRY(gm_tape_note(t, sizeof shape, y));
+    GM_TRY(gm_tape_low(t, tensor_bytes(t, &shape), &shape.data));
     **y = shape;
     return GM_OK;
 }
@@ -59,7 +80,7 @@ gm_status gm_tape_like(gm_tape *t, const gm_tensor *x, int32_t cols, gm_tensor *
 
 gm_status gm_tape_view(gm_tape *t, const gm_tensor *like, void *data, gm_tensor **y)
 {
-    GM_TRY(gm_tape_low(t, sizeof **y, y));
+    GM_TRY(gm_tape_note(t, sizeof **y, y));
     **y = *like;
     (*y)->data = data;
     (*y)->grad = NULL;
@@ -67,13 +88,18 @@ gm_status gm_tape_view(gm_tape *t, const gm_tensor *like, void *data, gm_tensor 
     return GM_OK;
 }
 
+gm_status gm_tape_move(gm_tape *t, const gm_tensor *from, gm_tensor *to)
+{
+    return t->dev->memory->copy(t->dev, to->data, from->data, tensor_bytes(t, from));
+}
+
 gm_status gm_tape_push(gm_tape *t, gm_backward backward, const void *saved, size_t bytes)
 {
     if (!gm_tape_records(t)) return GM_OK;
     gm_node *node;
-    GM_TRY(gm_tape_low(t, sizeof *node, &node));
+    GM_TRY(gm_tape_note(t, sizeof *node, &node));
     *node = (gm_node){ .before = t->last, .backward = backward };
-    GM_TRY(gm_tape_low(t, bytes, &node->saved));
+    GM_TRY(gm_tape_note(t, bytes, &node->saved));
     memcpy(node->saved, saved, bytes);
     t->last = node;
     return GM_OK;
@@ -91,11 +117,9 @@ gm_status gm_tape_grad(gm_tape *t, gm_tensor *x, void **grad, bool *add)
     *grad = NULL;
     if (add != NULL) *add = x->grad != NULL;
     if (!x->requires_grad) return GM_OK;
-    if (x->grad == NULL) {
-        GM_TRY(gm_tape_high(t, tensor_bytes(x), &x->grad));
-        zero_tail(x, x->grad);
-    } else if (add == NULL)
+    if (x->grad != NULL && add == NULL)
         return gm_fail(t->err, GM_ERR_SHAPE, "a tensor [%d, %d] has two consumers, but the backward of one can only overwrite", x->rows, x->cols);
+    if (x->grad == NULL) GM_TRY(gm_tape_high(t, tensor_bytes(t, x), &x->grad));
     *grad = x->grad;
     return GM_OK;
 }
@@ -115,9 +139,14 @@ gm_status gm_tape_param_grad_zeroed(gm_tape *t, const gm_param *p, float **grad)
 {
     bool add;
     GM_TRY(gm_tape_param_grad(t, p, grad, &add));
-    const size_t count = p->spec.is_table ? (size_t)t->grads->touched * (size_t)p->spec.cols : p->count;
-    if (*grad != NULL && !add) memset(*grad, 0, count * sizeof(float));
-    return GM_OK;
+    return *grad != NULL && !add ? gm_grads_clear(t->grads, p, t->dev) : GM_OK;
+}
+
+gm_status gm_grads_clear(const gm_grads *g, const gm_param *p, gm_device *dev)
+{
+    float *from = p->spec.is_table ? g->rows : g->dense + p->offset;
+    const size_t count = p->spec.is_table ? (size_t)g->touched * (size_t)p->spec.cols : p->count;
+    return dev->memory->fill(dev, from, 0, count * sizeof *from);
 }
 
 gm_drop gm_tape_drop(const gm_tape *t, const gm_pack *p, gm_site site, int32_t layer)

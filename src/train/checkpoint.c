@@ -74,10 +74,11 @@ static gm_status fill_folder(const gm_run *r, const char *folder, bool with_stat
     return status == GM_OK ? write_state(r, folder, err) : status;
 }
 
-static gm_status save(const gm_run *r, const char *name, bool with_state, gm_err *err)
+static gm_status save(gm_run *r, const char *name, bool with_state, gm_err *err)
 {
     char *part = NULL, *final = NULL;
-    gm_status status = folder_path(r, name, ".part", &part, err);
+    gm_status status = gm_run_fetch(r, err);
+    if (status == GM_OK) status = folder_path(r, name, ".part", &part, err);
     if (status == GM_OK) status = folder_path(r, name, "", &final, err);
     if (status == GM_OK) status = fill_folder(r, part, with_state, err);
     if (status == GM_OK) status = gm_dir_replace(part, final, err);
@@ -87,8 +88,8 @@ static gm_status save(const gm_run *r, const char *name, bool with_state, gm_err
     return status;
 }
 
-gm_status gm_run_save_best(const gm_run *r, gm_err *err) { return save(r, "best", false, err); }
-gm_status gm_run_save_last(const gm_run *r, gm_err *err) { return save(r, "last", true, err); }
+gm_status gm_run_save_best(gm_run *r, gm_err *err) { return save(r, "best", false, err); }
+gm_status gm_run_save_last(gm_run *r, gm_err *err) { return save(r, "last", true, err); }
 
 static gm_status take_count(const cJSON *root, const char *key, int64_t *value, gm_err *err)
 {
@@ -203,11 +204,11 @@ gm_status gm_run_describe(const gm_run *r, gm_err *err)
         status = gm_out_printf(
             &out, err,
             "{\"gmner\": %d, \"version\": \"%s\", \"commit\": \"%s\", \"device\": \"%s\", \"cpu_isa\": \"%s\",\n "
-            "\"onednn\": \"%s\", \"compiler\": \"%s\",\n"
+            "\"library\": \"%s\", \"compiler\": \"%s\",\n"
             " \"train\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n"
             " \"dev\": {\"samples\": %zu, \"pieces\": %lld, \"entities\": %lld, \"cut_sentences\": %lld},\n "
             "\"config\": %s}\n",
-            STATE_VERSION, GM_VERSION, GM_COMMIT, r->backend.name, r->backend.isa, gm_backend_library(), __VERSION__,
+            STATE_VERSION, GM_VERSION, GM_COMMIT, r->backend.name, r->backend.isa, r->backend.library, __VERSION__,
             r->train.records.count, (long long)r->train.pieces, (long long)r->train.entities,
             (long long)r->train.cut_sentences, r->dev.records.count, (long long)r->dev.pieces,
             (long long)r->dev.entities, (long long)r->dev.cut_sentences, config);
@@ -229,6 +230,10 @@ static gm_status compare(const gm_run *r, const cJSON *before, const cJSON *now,
 {
     const cJSON *key, *isa = cJSON_GetObjectItemCaseSensitive(before, "cpu_isa"),
                       *config = cJSON_GetObjectItemCaseSensitive(before, "config");
+    const cJSON *device = cJSON_GetObjectItemCaseSensitive(before, "device");
+    if (cJSON_IsString(device) && strcmp(device->valuestring, r->backend.name) != 0)
+        return gm_fail(err, GM_ERR_CONFIG, "the run was started on the device %s, this is %s, which gives other bits: use --device %s",
+                       device->valuestring, r->backend.name, device->valuestring);
     if (cJSON_IsString(isa) && strcmp(isa->valuestring, r->backend.isa) != 0)
         return gm_fail(
             err, GM_ERR_CONFIG,

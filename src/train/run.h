@@ -13,6 +13,20 @@ typedef struct gm_progress_state {
     int64_t best_epoch, epochs_without_gain;
 } gm_progress_state;
 
+/* replay.c: steps of a device as graphs. Steps of one bucket (so many packed pieces a shard at most) launch the same kernels
+ * on the same memory: the first one runs as it is, the second is recorded, the others are replayed. Backends without graphs
+ * run each step as it is. */
+enum { GM_REPLAY_BUCKETS = 64 };
+typedef struct gm_replay {
+    struct { int32_t bucket; void *graph; } known[GM_REPLAY_BUCKETS]; /* graph NULL: has run once */
+    int32_t count;
+    int32_t moves;            /* of the worker's arena when these were recorded */
+} gm_replay;
+/* Runs the body, all of whose work goes to the worker's stream; measure is a pass that takes as much of the arena. */
+typedef gm_status (*gm_body)(void *context, gm_err *err);
+gm_status gm_replay_run(gm_replay *r, gm_worker *w, int32_t bucket, gm_pass measure, gm_body body, void *context, gm_err *err);
+void gm_replay_forget(gm_replay *r, gm_worker *w);
+
 typedef struct gm_run {
     const gm_config *config;
     const gm_train_options *options;
@@ -20,16 +34,18 @@ typedef struct gm_run {
     gm_model model;
     gm_dataset train, dev; /* dev.records.count 0: none */
     gm_workers workers;
-    gm_device device; /* with all threads, for the optimiser */
-    gm_step step;     /* what kernels read */
+    gm_step step; /* of the step at hand; the workers have a copy */
     gm_touched touched;
+    gm_mirror touched_rows; /* int32_t: their count, then the rows */
     int32_t shards;
     gm_batch *batch;       /* [shards] */
-    gm_grads *grads;       /* [shards] */
-    double *loss;          /* [shards] */
+    int32_t *cut;          /* [shards + 1] picked samples of shard s: cut[s] .. cut[s + 1] - 1 */
+    gm_grads *grads;       /* [shards], in device memory */
     float **dense, **rows; /* [shards] pointers into grads, for grad_norm */
-    double *partial;
-    float norm, scale;
+    double *partial;       /* in device memory */
+    gm_mirror outcome;     /* of a step: loss of each shard, as double; then norm and factor of clipping, as float */
+    gm_replay replay;
+    float norm;
     uint32_t *order;          /* [train.records.count] of the epoch at hand */
     const gm_sample **picked; /* [train.batch] samples of a step */
     int64_t steps_per_epoch, total_steps;
@@ -48,12 +64,14 @@ gm_status gm_run_label_list(const gm_config *c, const gm_records *train, gm_buff
 /* step.c: one optimiser step over the samples picked[0 .. count). *loss is the mean that the model minimises. */
 gm_status gm_run_make_buffers(gm_run *r, gm_err *err);
 void gm_run_free_buffers(gm_run *r);
+gm_status gm_run_place(gm_run *r, gm_err *err); /* weights and moments, as they are now, go to the device */
+gm_status gm_run_fetch(gm_run *r, gm_err *err); /* and come back, to be written */
 void gm_run_shuffle(gm_run *r); /* the order of epoch at.epoch */
 gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err);
 
 /* checkpoint.c */
-gm_status gm_run_save_best(const gm_run *r, gm_err *err);
-gm_status gm_run_save_last(const gm_run *r, gm_err *err);
+gm_status gm_run_save_best(gm_run *r, gm_err *err);
+gm_status gm_run_save_last(gm_run *r, gm_err *err);
 /* Reads out/last into the run; *found false where there is none. The model is made by the caller before. What a crash
  * left beside the checkpoints is put back or removed. */
 gm_status gm_run_load_last(gm_run *r, bool *found, gm_err *err);

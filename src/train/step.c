@@ -23,43 +23,87 @@ static size_t table_cols(const gm_run *r)
 
 static int64_t chunks(size_t count) { return (int64_t)((count + GM_NORM_CHUNK - 1) / GM_NORM_CHUNK); }
 
-gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
+/* Where the numbers of a step's outcome lie, on either side. */
+static float *norm_of(const gm_run *r, void *outcome) { return (float *)((double *)outcome + r->shards); }
+static float *scale_of(const gm_run *r, void *outcome) { return norm_of(r, outcome) + 1; }
+
+/* Device memory that begins as zeros: the gaps between parameters are summed like the rest. */
+static gm_status take(gm_device *dev, size_t bytes, void *block)
 {
-    const size_t shards = (size_t)r->shards, rows = (size_t)most_touched(r) * table_cols(r),
-                 dense = r->model.params.dense_count;
+    void *made;
+    GM_TRY(dev->memory->alloc(dev, bytes, &made));
+    memcpy(block, &made, sizeof made);
+    return dev->memory->fill(dev, made, 0, bytes);
+}
+
+static gm_status make_lists(gm_run *r, gm_err *err)
+{
+    const size_t shards = (size_t)r->shards;
     r->batch = gm_calloc(shards, sizeof *r->batch);
+    r->cut = gm_calloc(shards + 1, sizeof *r->cut);
     r->grads = gm_calloc(shards, sizeof *r->grads);
-    r->loss = gm_calloc(shards, sizeof *r->loss);
     r->dense = gm_calloc(shards, sizeof *r->dense);
     r->rows = gm_calloc(shards, sizeof *r->rows);
-    r->partial = gm_calloc((size_t)(chunks(dense) + chunks(rows)), sizeof *r->partial);
     r->order = gm_calloc(r->train.records.count, sizeof *r->order);
     r->picked = gm_calloc((size_t)gm_config_int(r->config, GM_KEY_BATCH), sizeof *r->picked);
-    bool all = r->batch != NULL && r->grads != NULL && r->loss != NULL && r->dense != NULL && r->rows != NULL &&
-               r->partial != NULL && r->order != NULL && r->picked != NULL;
+    bool all = r->batch != NULL && r->cut != NULL && r->grads != NULL && r->dense != NULL && r->rows != NULL && r->order != NULL && r->picked != NULL;
     for (size_t s = 0; s < shards && all; s++) {
-        r->dense[s] = r->grads[s].dense = gm_calloc(dense, sizeof(float));
-        r->rows[s] = r->grads[s].rows = gm_calloc(rows, sizeof(float)); /* zero pages until touched */
         r->grads[s].is_written = gm_calloc((size_t)r->model.params.count, sizeof(bool));
-        all = r->grads[s].dense != NULL && r->grads[s].rows != NULL && r->grads[s].is_written != NULL;
+        all = r->grads[s].is_written != NULL;
     }
-    if (!all)
-        return gm_fail(err, GM_ERR_NOMEM,
-                       "out of memory for the gradients of %zu shards of %zu parameters: lower train.shards", shards,
-                       dense);
+    return all ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for the batches of %zu shards: lower train.shards", shards);
+}
+
+static gm_status make_gradients(gm_run *r)
+{
+    gm_device *dev = r->workers.whole;
+    const size_t rows = (size_t)most_touched(r) * table_cols(r), dense = r->model.params.dense_count;
+    GM_TRY(take(dev, (size_t)(chunks(dense) + chunks(rows)) * sizeof *r->partial, &r->partial));
+    for (int32_t s = 0; s < r->shards; s++) {
+        GM_TRY(take(dev, dense * sizeof(float), &r->dense[s]));
+        GM_TRY(take(dev, rows * sizeof(float), &r->rows[s]));
+        r->grads[s].dense = r->dense[s];
+        r->grads[s].rows = r->rows[s];
+    }
+    return dev->memory->sync(dev);
+}
+
+gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
+{
+    gm_device *dev = r->workers.whole;
+    const int32_t most = (int32_t)gm_config_int(r->config, GM_KEY_BATCH);
+    const int32_t pieces = gm_batch_capacity(most * r->model.options.max_len);
+    GM_TRY(make_lists(r, err));
+    if (gm_workers_error(&r->workers, make_gradients(r), err) != GM_OK)
+        return gm_fail_at(err, "gradients of %d shards of %zu parameters (train.shards)", r->shards, r->model.params.dense_count);
+    GM_TRY(gm_mirror_make(&r->touched_rows, ((size_t)most_touched(r) + 1) * sizeof(int32_t), dev, err));
+    GM_TRY(gm_mirror_make(&r->outcome, (size_t)r->shards * sizeof(double) + 2 * sizeof(float), dev, err));
+    for (int32_t s = 0; s < r->shards; s++) {
+        r->batch[s].dev = dev;
+        if (!dev->memory->is_host) GM_TRY(gm_batch_reserve(&r->batch[s], most, pieces, pieces, err)); /* graphs hold its address */
+    }
     return gm_touched_make(&r->touched, r->model.bert.config.vocabulary, err);
 }
 
+gm_status gm_run_place(gm_run *r, gm_err *err) { return gm_workers_error(&r->workers, gm_params_place(&r->model.params, r->workers.whole), err); }
+
+gm_status gm_run_fetch(gm_run *r, gm_err *err) { return gm_workers_error(&r->workers, gm_params_fetch(&r->model.params), err); }
+
 void gm_run_free_buffers(gm_run *r)
 {
+    gm_device *dev = r->workers.whole;
+    if (dev == NULL) return; /* nothing was made */
+    if (dev->module != NULL) gm_replay_forget(&r->replay, &r->workers.items[0]);
     for (int32_t s = 0; s < r->shards; s++) {
         if (r->batch != NULL) gm_batch_free(&r->batch[s]);
-        if (r->grads == NULL) continue;
-        gm_free(r->grads[s].dense);
-        gm_free(r->grads[s].rows);
-        gm_free(r->grads[s].is_written);
+        if (r->dense != NULL) dev->memory->release(dev, r->dense[s]);
+        if (r->rows != NULL) dev->memory->release(dev, r->rows[s]);
+        if (r->grads != NULL) gm_free(r->grads[s].is_written);
     }
-    void *const blocks[] = { r->batch, r->grads, r->loss, r->dense, r->rows, r->partial, r->order, (void *)r->picked };
+    dev->memory->release(dev, r->partial);
+    gm_mirror_free(&r->touched_rows, dev);
+    gm_mirror_free(&r->outcome, dev);
+    void *const blocks[] = { r->batch, r->cut, r->grads, r->dense, r->rows, r->order, (void *)r->picked };
     for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
     gm_touched_free(&r->touched);
 }
@@ -77,47 +121,70 @@ void gm_run_shuffle(gm_run *r)
     }
 }
 
-/* Cuts the picked samples into runs of about equal pieces: sample i goes to the shard that the middle of its pieces falls in. */
-static gm_status deal(gm_run *r, int32_t count, gm_err *err)
+/* Cuts the picked samples into runs of about equal pieces: sample i goes to the shard that the middle of its pieces falls
+ * in. Gives the pieces of the largest run. */
+static int32_t cut(gm_run *r, int32_t count)
 {
-    int64_t total = 0, before = 0, words = 0;
-    int32_t from = 0;
-    for (int32_t i = 0; i < count; i++) {
-        total += r->picked[i]->text.count;
-        words += r->picked[i]->text.words;
-    }
-    gm_touched_begin(&r->touched);
+    int64_t total = 0, before = 0, largest = 0;
+    int32_t end = 0;
+    for (int32_t i = 0; i < count; i++) total += r->picked[i]->text.count;
     for (int32_t s = 0; s < r->shards; s++) {
-        int32_t end = from;
+        const int64_t from = before;
+        r->cut[s] = end;
         for (; end < count; end++) {
             const int64_t pieces = r->picked[end]->text.count;
             if ((2 * before + pieces) * r->shards >= 2 * total * (s + 1)) break;
             before += pieces;
         }
-        GM_TRY(gm_batch_fill(&r->batch[s], r->picked + from, end - from,
-                             (gm_batch_options) { .scheme = r->model.options.scheme,
-                                                  .draw = (uint32_t)r->at.step + 1,
-                                                  .touched = r->model.params.table != NULL ? &r->touched : NULL },
-                             err));
-        from = end;
+        if (before - from > largest) largest = before - from;
     }
-    for (int32_t s = 0; s < r->shards; s++) r->grads[s].touched = r->touched.count;
+    r->cut[r->shards] = count;
+    return (int32_t)largest;
+}
+
+/* Fills the batches. On a device all have the same capacities, which depend on the bucket alone, so that its captured step
+ * fits: a word has at least one piece, a shard at most all sentences. *bucket: pieces that each shard has room for. */
+static gm_status deal(gm_run *r, int32_t count, int32_t *bucket, gm_err *err)
+{
+    enum { BUCKET = 128 };
+    const bool is_device = !r->workers.whole->memory->is_host;
+    gm_batch_options o = { .scheme = r->model.options.scheme, .draw = (uint32_t)r->at.step + 1,
+                           .touched = r->model.params.table != NULL ? &r->touched : NULL };
+    int64_t words = 0;
+    *bucket = (cut(r, count) + BUCKET - 1) / BUCKET * BUCKET;
+    if (is_device) {
+        o.tokens = o.words = *bucket;
+        o.sequences = (int32_t)gm_config_int(r->config, GM_KEY_BATCH);
+    }
+    gm_touched_begin(&r->touched);
+    for (int32_t s = 0; s < r->shards; s++) {
+        GM_TRY(gm_workers_error(&r->workers, gm_batch_fill(&r->batch[s], r->picked + r->cut[s], r->cut[s + 1] - r->cut[s], o, err), err));
+        words += r->batch[s].words.rows;
+    }
+    const int64_t room = (int64_t)r->shards * *bucket, most = most_touched(r);
+    for (int32_t s = 0; s < r->shards; s++)
+        r->grads[s].touched = !is_device ? r->touched.count : (int32_t)(room < most ? room : most);
     r->step.inv_words = words > 0 ? 1.0f / (float)words : 0.0f;
     r->step.inv_sentences = 1.0f / (float)count;
     return GM_OK;
 }
 
-/* What no operation wrote is zero: the sums over shards read all of it. */
-static void clear_unwritten(const gm_params *ps, gm_grads *g)
+/* The list of touched rows and the numbers of this step go to the device. */
+static gm_status send_step(gm_run *r)
 {
-    for (int32_t i = 0; i < ps->count; i++) {
-        const gm_param *p = ps->items[i];
-        if (p->spec.is_frozen || g->is_written[i]) continue;
-        if (p->spec.is_table)
-            memset(g->rows, 0, (size_t)g->touched * (size_t)p->spec.cols * sizeof(float));
-        else
-            memset(g->dense + p->offset, 0, p->count * sizeof(float));
-    }
+    int32_t *list = r->touched_rows.host;
+    list[0] = r->touched.count;
+    if (r->touched.count > 0) memcpy(list + 1, r->touched.row, (size_t)r->touched.count * sizeof *list);
+    GM_TRY(gm_mirror_send(&r->touched_rows, ((size_t)r->touched.count + 1) * sizeof *list, r->workers.whole));
+    return gm_workers_set_step(&r->workers, &r->step);
+}
+
+/* What no operation wrote is zero: the sums over shards read all of it. */
+static gm_status clear_unwritten(const gm_params *ps, const gm_grads *g, gm_device *dev)
+{
+    for (int32_t i = 0; i < ps->count; i++)
+        if (!ps->items[i]->spec.is_frozen && !g->is_written[i]) GM_TRY(gm_grads_clear(g, ps->items[i], dev));
+    return GM_OK;
 }
 
 static gm_status run_shard(gm_worker *w, int32_t s, void *context)
@@ -125,13 +192,18 @@ static gm_status run_shard(gm_worker *w, int32_t s, void *context)
     gm_run *r = context;
     gm_grads *g = &r->grads[s];
     memset(g->is_written, 0, (size_t)r->model.params.count * sizeof(bool));
-    gm_tape_begin(&w->tape, g, r->model.options.dropout);
-    if (r->batch[s].tokens.sequences > 0) {
+    gm_tape_begin(&w->tape, g, r->model.options.dropout, (double *)r->outcome.device + s);
+    if (r->batch[s].tokens.capacity > 0) {
         GM_TRY(gm_model_loss(&r->model, &w->tape, &r->batch[s]));
         GM_TRY(gm_tape_backward(&w->tape));
     }
-    r->loss[s] = w->tape.loss;
-    clear_unwritten(&r->model.params, g);
+    return clear_unwritten(&r->model.params, g, w->tape.dev);
+}
+
+static gm_status measure_shards(gm_worker *w, void *context)
+{
+    const gm_run *r = context;
+    for (int32_t s = 0; s < r->shards; s++) GM_TRY(run_shard(w, s, context));
     return GM_OK;
 }
 
@@ -139,19 +211,20 @@ static gm_status sum_gradients(gm_run *r)
 {
     const gm_params *ps = &r->model.params;
     const gm_grad_norm a = { .shard = { r->dense, r->rows },
-                             .size = { (int64_t)ps->dense_count, (int64_t)r->touched.count * (int64_t)table_cols(r) },
+                             .size = { (int64_t)ps->dense_count, (int64_t)r->grads[0].touched * (int64_t)table_cols(r) },
                              .blocks = ps->table != NULL ? 2 : 1,
                              .shards = r->shards,
                              .partial = r->partial,
+                             .loss = r->outcome.device,
                              .max = (float)gm_config_num(r->config, GM_KEY_CLIP),
-                             .norm = &r->norm,
-                             .scale = &r->scale };
-    return r->backend.kernels.grad_norm.forward(&a, &r->device);
+                             .norm = norm_of(r, r->outcome.device),
+                             .scale = scale_of(r, r->outcome.device) };
+    return r->backend.kernels.grad_norm.forward(&a, r->workers.whole);
 }
 
 static gm_adamw adamw_of(const gm_run *r, gm_rate rate, bool decays)
 {
-    return (gm_adamw) { .grad_scale = &r->scale,
+    return (gm_adamw) { .grad_scale = scale_of(r, r->outcome.device),
                         .rate = rate,
                         .decay = decays ? (float)gm_config_num(r->config, GM_KEY_WEIGHT_DECAY) : 0.0f,
                         .beta1 = 0.9f,
@@ -163,30 +236,30 @@ static gm_status update(gm_run *r)
 {
     enum { WIDTH = 16 }; /* groups are multiples of it */
     gm_params *ps = &r->model.params;
+    gm_param_blocks *d = &ps->device;
     for (int32_t i = 0; i < ps->groups; i++) {
         const gm_group *g = &ps->group[i];
-        const int32_t rows = (int32_t)(g->count / WIDTH);
         gm_adamw a = adamw_of(r, g->rate, g->decays);
-        a.param = ps->value + g->offset;
-        a.m = ps->m + g->offset;
-        a.v = ps->v + g->offset;
+        a.param = d->value + g->offset;
+        a.m = d->m + g->offset;
+        a.v = d->v + g->offset;
         a.grad = r->dense[0] + g->offset;
-        a.n_rows = &rows;
-        a.capacity = rows;
+        a.capacity = (int32_t)(g->count / WIDTH);
         a.width = WIDTH;
-        GM_TRY(r->backend.kernels.adamw.forward(&a, &r->device));
+        a.copy = ps->copy != NULL ? (uint16_t *)ps->copy + g->offset : NULL;
+        GM_TRY(r->backend.kernels.adamw.forward(&a, r->workers.whole));
     }
     if (ps->table == NULL) return GM_OK;
     gm_adamw a = adamw_of(r, ps->table->spec.rate, ps->table->spec.decays);
-    a.param = ps->table_value;
-    a.m = ps->table_m;
-    a.v = ps->table_v;
+    a.param = d->table_value;
+    a.m = d->table_m;
+    a.v = d->table_v;
     a.grad = r->rows[0];
-    a.row = r->touched.row;
-    a.n_rows = &r->touched.count;
-    a.capacity = r->touched.count;
+    a.n_rows = r->touched_rows.device;
+    a.row = a.n_rows + 1;
+    a.capacity = r->grads[0].touched;
     a.width = ps->table->spec.cols;
-    return r->backend.kernels.adamw.forward(&a, &r->device);
+    return r->backend.kernels.adamw.forward(&a, r->workers.whole);
 }
 
 /* Names the batch whose numbers went wrong; weights are as they were before the step. */
@@ -205,7 +278,31 @@ static gm_status not_finite(const gm_run *r, int32_t count, double loss, gm_err 
     return GM_ERR_NUMERIC;
 }
 
-gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err)
+/* All that a device does in a step, from the batches it holds to the new weights. */
+static gm_status compute(void *context, gm_err *err)
+{
+    gm_run *r = context;
+    gm_device *dev = r->workers.whole;
+    GM_TRY(gm_workers_error(&r->workers, dev->memory->fill(dev, r->outcome.device, 0, (size_t)r->shards * sizeof(double)), err));
+    GM_TRY(gm_workers_run(&r->workers, r->shards, run_shard, r, err));
+    if (gm_workers_error(&r->workers, sum_gradients(r), err) != GM_OK) return gm_fail_at(err, "gradients");
+    if (gm_workers_error(&r->workers, update(r), err) != GM_OK) return gm_fail_at(err, "optimiser");
+    return GM_OK;
+}
+
+/* The only wait of a step. Weights are the same as before it where a number went wrong: the factor of clipping is then 0. */
+static gm_status take_outcome(gm_run *r, double *loss)
+{
+    gm_device *dev = r->workers.whole;
+    GM_TRY(gm_mirror_bring(&r->outcome, r->outcome.bytes, dev));
+    GM_TRY(dev->memory->sync(dev));
+    *loss = 0.0;
+    for (int32_t s = 0; s < r->shards; s++) *loss += ((const double *)r->outcome.host)[s];
+    r->norm = *norm_of(r, r->outcome.host);
+    return GM_OK;
+}
+
+static void set_rates(gm_run *r)
 {
     const double factor = gm_schedule(r->at.step, r->total_steps, gm_config_num(r->config, GM_KEY_WARMUP));
     const gm_key rates[GM_RATE_COUNT] = {
@@ -213,13 +310,17 @@ gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err)
     };
     for (gm_rate k = 0; k < GM_RATE_COUNT; k++) r->step.rate[k] = (float)(factor * gm_config_num(r->config, rates[k]));
     r->step.number = (int32_t)r->at.step + 1;
-    GM_TRY(deal(r, count, err));
-    GM_TRY(gm_workers_run(&r->workers, r->shards, run_shard, r, err));
-    *loss = 0.0;
-    for (int32_t s = 0; s < r->shards; s++) *loss += r->loss[s];
-    if (sum_gradients(r) != GM_OK) return gm_fail_at(err, "gradients");
+}
+
+gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err)
+{
+    int32_t bucket;
+    set_rates(r);
+    GM_TRY(deal(r, count, &bucket, err));
+    GM_TRY(gm_workers_error(&r->workers, send_step(r), err));
+    GM_TRY(gm_replay_run(&r->replay, &r->workers.items[0], bucket, measure_shards, compute, r, err));
+    GM_TRY(gm_workers_error(&r->workers, take_outcome(r, loss), err));
     if (!isfinite(*loss) || !isfinite(r->norm)) return not_finite(r, count, *loss, err);
-    GM_TRY(update(r));
     r->at.step++;
     r->at.step_in_epoch++;
     return GM_OK;

@@ -67,15 +67,14 @@ static gm_status set_up(gm_run *r, gm_err *err)
     r->shards = (int32_t)gm_config_int(r->config, GM_KEY_SHARDS);
     r->step.seed = gm_config_u64(r->config, GM_KEY_SEED);
     r->at.best_f1 = -1.0;
-    GM_TRY(gm_backend_open(r->options->device, r->options->isa, &r->backend, err));
+    const gm_float_type type = strcmp(gm_config_str(r->config, GM_KEY_PRECISION), "bf16") == 0 ? GM_BF16 : GM_FP32;
+    GM_TRY(gm_backend_open(r->options->device, r->options->isa, type, &r->backend, err));
     gm_status status = gm_run_read_records(r->config, &train, &dev, err);
     if (status == GM_OK) status = make_model(r, &train, err);
     if (status == GM_OK) status = make_data(r, &train, &dev, err);
     gm_records_free(&train);
     gm_records_free(&dev);
-    if (status == GM_OK) status = gm_workers_create(&r->workers, &r->backend, threads, &r->step, err);
-    if (status == GM_OK) status = gm_device_create(&r->backend, threads, &r->device, err);
-    r->device.step = &r->step;
+    if (status == GM_OK) status = gm_workers_create(&r->workers, &r->backend, threads, err);
     return status == GM_OK ? gm_run_make_buffers(r, err) : status;
 }
 
@@ -134,7 +133,7 @@ static gm_status begin_or_resume(gm_run *r, gm_err *err)
     return gm_run_open_metrics(r, err);
 }
 
-static gm_status after_signal(const gm_run *r, gm_err *err)
+static gm_status after_signal(gm_run *r, gm_err *err)
 {
     const int number = (int)*r->options->signal;
     GM_TRY(gm_run_save_last(r, err));
@@ -234,6 +233,7 @@ static gm_status train(gm_run *r, gm_err *err)
     gm_progress bar;
     GM_TRY(set_up(r, err));
     GM_TRY(begin_or_resume(r, err));
+    GM_TRY(gm_run_place(r, err));
     gm_progress_start(&bar, "train", r->total_steps, gm_config_int(r->config, GM_KEY_LOG_EVERY));
     gm_status status = GM_OK;
     while (status == GM_OK && !is_finished(r)) {
@@ -255,10 +255,9 @@ gm_status gm_train(const gm_config *config, const gm_train_options *o, gm_err *e
     if (r.metrics != NULL && fclose(r.metrics) != 0 && status == GM_OK)
         status = gm_fail(err, GM_ERR_IO, "%s/metrics.jsonl: cannot be written", o->out);
     gm_run_free_buffers(&r);
+    gm_model_destroy(&r.model);
     gm_workers_destroy(&r.workers);
-    gm_device_destroy(&r.device);
     gm_dataset_free(&r.train);
     gm_dataset_free(&r.dev);
-    gm_model_destroy(&r.model);
     return status;
 }

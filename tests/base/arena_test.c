@@ -95,6 +95,24 @@ static void debug_builds_fill_with_nan(void **state)
     gm_arena_destroy(&a);
 }
 
+/* Lent memory may be a device's: addresses are handed out, nothing is read or written there. */
+static void lent_memory_is_not_touched(void **state)
+{
+    gm_arena a;
+    (void)state;
+    unsigned char *nowhere = (unsigned char *)(uintptr_t)4096; /* never mapped */
+    gm_arena_lend(&a, nowhere, 10000);
+    assert_int_equal(a.size, 9984); /* whole units of 256 */
+    assert_ptr_equal(gm_arena_low(&a, 1), nowhere);
+    assert_ptr_equal(gm_arena_low(&a, 300), nowhere + 256);
+    assert_ptr_equal(gm_arena_high(&a, 257), nowhere + 9984 - 512);
+    assert_null(gm_arena_low(&a, 9984));
+    assert_int_equal(a.peak, 256 + 512 + 512);
+    gm_arena_reset(&a);
+    assert_ptr_equal(gm_arena_low(&a, 9984), nowhere);
+    gm_arena_destroy(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +121,7 @@ int main(void)
         cmocka_unit_test(full_arena_gives_null_and_stays_usable),
         cmocka_unit_test(impossible_size_is_refused),
         cmocka_unit_test(debug_builds_fill_with_nan),
+        cmocka_unit_test(lent_memory_is_not_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

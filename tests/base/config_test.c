@@ -109,7 +109,7 @@ static void wrong_files_are_refused(void **state)
         { "{\"span.nested\": \"true\"}", "span.nested: expected true or false, found a text" },
         { "{\"head\": \"tree\"}", "head: expected one of span, crf, found tree" },
         { "{\"head\": {\"a\": 1}}", "head: expected one of span, crf, found an object" },
-        { "{\"precision\": \"bf16\"}", "precision: expected fp32, found bf16" },
+        { "{\"precision\": \"int8\"}", "precision: expected one of fp32, bf16, found int8" },
         { "{\"data.train\": 1}", "data.train: expected a text, found a number" },
         { "[1]", "c.json: expected an object, found an array" },
     };

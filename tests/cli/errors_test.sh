@@ -151,10 +151,26 @@ stops "the loss is no number" $(with huge)
 grep -q "synth-train-0000" "$scratch/err" || fail "the batch's ids are not named"
 
 # Devices, predicting, scoring.
-stops "--device cuda" "${good[@]}" --device cuda --out "$new"
-stops "--device cuda" "$program" predict --model "$run/last" --in "$d/train.jsonl" --device cuda
-stops "--device sim" "${good[@]}" --device sim --out "$new"
-stops "--device sim" "$program" predict --model "$run/last" --in "$d/train.jsonl" --device sim
+mkdir "$scratch/alone" && cp "$program" "$scratch/alone/gmner" # no module lies beside this one
+alone=$scratch/alone/gmner
+stops "--device cuda, the module is not built" "$alone" "${good[@]:1}" --device cuda --out "$new"
+stops "--device cuda, the module is not built" "$alone" predict --model "$run/last" --in "$d/train.jsonl" --device cuda
+stops "--device sim, the module is not built" "$alone" "${good[@]:1}" --device sim --out "$new"
+stops "--device sim, the module is not built" "$alone" predict --model "$run/last" --in "$d/train.jsonl" --device sim
+check "--device auto without a module" 0 "." "auto: the cpu \(.*\), because this build has no cuda module" \
+    "$alone" predict --model "$run/last" --in "$d/dev.jsonl" --device auto
+if [ -e "$(dirname "$program")/gmner-cuda.so" ] && [ ! -e /dev/nvidiactl ]; then
+    stops "--device cuda, there is no GPU" "${good[@]}" --device cuda --out "$new"
+    stops "--device cuda, there is no GPU" "$program" predict --model "$run/last" --in "$d/train.jsonl" --device cuda
+else
+    echo "note: the cuda module is not built, or there is a GPU: its absence was not provoked"
+    echo "--device cuda, there is no GPU" >> "$provoked"
+fi
+stops "bf16 on the cpu" "${good[@]}" --set precision=bf16 --out "$new"
+stops "bf16 on the cpu" "$program" predict --model "$run/last" --in "$d/train.jsonl" --precision bf16
+cp -r "$run" "$scratch/gpu"
+sed -i 's/"device": "cpu"/"device": "cuda"/' "$scratch/gpu/run.json"
+stops "a run resumed on another device" "${good[@]}" --resume --out "$scratch/gpu"
 stops "the model's folder holds no model" "$program" predict --model "$d" --in "$d/train.jsonl"
 stops "predict gets nothing" "$program" predict --model "$run/last"
 stops "predict gets nothing" "$program" predict --model "$run/last" --in "$scratch/empty"

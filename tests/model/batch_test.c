@@ -142,7 +142,7 @@ static void tails_are_zero(void **state)
     set s = make(three, 32);
     gm_batch b = { 0 };
     assert_ok(gm_batch_fill(&b, pick(&s), 3, (gm_batch_options) { 0 }, &err));
-    memset(b.block, 0x5A, b.block_bytes); /* what an earlier batch left */
+    memset(b.block.host, 0x5A, b.block.bytes); /* what an earlier batch left */
     assert_ok(gm_batch_fill(&b, pick(&s), 2, (gm_batch_options) { 0 }, &err));
     assert_true(b.tokens.capacity == 64 && b.words.capacity == 64);
     for (int32_t i = b.tokens.rows; i < b.tokens.capacity; i++)

@@ -92,7 +92,7 @@ static void layer_matches_fixture(void **state)
     const uint32_t key[] = { 0 };
     const gm_pack tokens = { cu, token, &n, key, key, TOKENS, ROOM, 1 };
     gm_grads grads = grads_make(&ps, 1);
-    gm_tape_begin(&m.tape, &grads, 0.0f);
+    machine_begin(&m, &grads, 0.0f);
     gm_tensor *x, *x1, *y;
     void *dy;
     assert_ok(gm_tape_tensor(&m.tape, &tokens, HIDDEN, &x));

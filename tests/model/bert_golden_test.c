@@ -75,7 +75,7 @@ static void small_encoder(const char *folder)
     machine_open(&m);
     gm_batch batch = { 0 };
     gm_tensor *states;
-    gm_tape_begin(&m.tape, NULL, 0.0f);
+    machine_begin(&m, NULL, 0.0f);
     assert_ok(gm_batch_fill(&batch, picked, (int32_t)records.count, (gm_batch_options) { 0 }, &err));
     assert_ok(gm_bert_forward(&model.bert, &m.tape, &batch, &states));
 
@@ -154,7 +154,7 @@ static void real_tweets_through_minilm(void **state)
     machine_open(&m);
     gm_batch batch = { 0 };
     gm_tensor *states;
-    gm_tape_begin(&m.tape, NULL, 0.0f);
+    machine_begin(&m, NULL, 0.0f);
     assert_ok(gm_batch_fill(&batch, picked, SENTENCES, (gm_batch_options) { 0 }, &err));
     assert_ok(gm_bert_forward(&model.bert, &m.tape, &batch, &states));
     assert_int_equal(states->rows, total);

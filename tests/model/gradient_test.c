@@ -83,18 +83,18 @@ static void fill(world *w, int32_t from, int32_t count)
 
 static double backward(world *w, gm_grads *g)
 {
-    gm_tape_begin(&w->m.tape, g, w->dropout);
+    machine_begin(&w->m, g, w->dropout);
     assert_ok(gm_model_loss(&w->model, &w->m.tape, &w->batch));
     assert_ok(gm_tape_backward(&w->m.tape));
-    return w->m.tape.loss;
+    return w->m.loss;
 }
 
 /* The same loss without a gradient; dropout stays on. */
 static double loss_of(world *w)
 {
-    gm_tape_begin(&w->m.tape, NULL, w->dropout);
+    machine_begin(&w->m, NULL, w->dropout);
     assert_ok(gm_model_loss(&w->model, &w->m.tape, &w->batch));
-    return w->m.tape.loss;
+    return w->m.loss;
 }
 
 /* Slope along a direction by central differences with steps h and 2h, extrapolated (error h^4). Its own error is

@@ -179,7 +179,7 @@ static void paths_are_well_formed(gm_tag_scheme scheme)
     const gm_batch b = { .words = { cu, token, &n, key, key, WORDS, ROOM, 5 },
                          .tokens = { cu, token, &n, key, key, WORDS, ROOM, 5 },
                          .first_piece = first_piece };
-    gm_tape_begin(&m.tape, NULL, 0.0f);
+    machine_begin(&m, NULL, 0.0f);
     gm_tensor *states;
     assert_ok(gm_tape_tensor(&m.tape, &b.tokens, HIDDEN, &states));
     for (uint32_t e = 0; e < WORDS * HIDDEN; e++) ((float *)states->data)[e] = normal(77, e);

@@ -123,11 +123,11 @@ static void check(const char *folder, gm_head_kind head)
     m.step.inv_words = 1.0f / (float)g.data.words;
     m.step.inv_sentences = 1.0f / (float)count;
     gm_grads grads = grads_make(&g.model.params, 0);
-    gm_tape_begin(&m.tape, &grads, 0.0f);
+    machine_begin(&m, &grads, 0.0f);
     assert_ok(gm_model_loss(&g.model, &m.tape, &batch));
     const cJSON *want = member(member(g.root, "heads"), g.name), *gradients = member(want, "gradients"), *pair;
     const double loss = member(want, "loss")->valuedouble;
-    if (!(fabs(m.tape.loss - loss) <= 1e-5 * loss)) fail_msg("the loss is %.9g, expected %.9g", m.tape.loss, loss);
+    if (!(fabs(m.loss - loss) <= 1e-5 * loss)) fail_msg("the loss is %.9g, expected %.9g", m.loss, loss);
     assert_ok(gm_tape_backward(&m.tape));
 
     double whole = 0, worst = 0;
@@ -143,7 +143,7 @@ static void check(const char *folder, gm_head_kind head)
     }
     assert_int_equal(compared, cJSON_GetArraySize(gradients));
     printf("%s, %s: loss off by %.2g, worst of %d gradients by %.2g of its norm\n", folder, g.name,
-           fabs(m.tape.loss - loss) / loss, compared, worst);
+           fabs(m.loss - loss) / loss, compared, worst);
     grads_free(&grads);
     gm_batch_free(&batch);
     machine_close(&m);

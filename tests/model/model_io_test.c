@@ -32,9 +32,8 @@ static gm_buffer predictions(const gm_model *m, const gm_records *records)
     gm_buffer out = { 0 };
     gm_backend backend;
     gm_workers workers;
-    gm_step step = { 0 };
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
-    assert_ok(gm_workers_create(&workers, &backend, 1, &step, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
+    assert_ok(gm_workers_create(&workers, &backend, 1, &err));
     gm_sample *s = gm_calloc(records->count, sizeof *s);
     gm_entity **entities = gm_calloc(records->count, sizeof *entities);
     int32_t *count = gm_calloc(records->count, sizeof *count);
@@ -92,7 +91,7 @@ static void comes_back(const gm_model_options *o)
                 back.options.is_nested == o->is_nested);
     assert_true(back.options.max_len == o->max_len && back.options.dropout == o->dropout && back.lower_case);
     assert_true(back.labels.count == 4 && strcmp(back.labels.names[3], "OTHER") == 0);
-    assert_true(back.params.m == NULL);
+    assert_true(back.params.host.m == NULL);
     gm_buffer want = predictions(&m, &records), got = predictions(&back, &records);
     assert_true(want.size > 0); /* else nothing was compared */
     assert_string_equal(got.data, want.data);
@@ -100,7 +99,7 @@ static void comes_back(const gm_model_options *o)
     same_files(folder, again);
     gm_model_destroy(&back);
     assert_ok(gm_model_load(folder, true, &back, &err));
-    assert_true(back.params.m != NULL);
+    assert_true(back.params.host.m != NULL);
     gm_model_destroy(&back);
     gm_buffer_free(&want);
     gm_buffer_free(&got);
@@ -160,12 +159,12 @@ static void encoders_of_other_models_are_taken(void **state)
     float pooler[20 * 20], more[20] = { 4.0f };
     for (int i = 0; i < 400; i++) pooler[i] = (float)i;
     specs[count++] = (gm_st_spec) {
-        .name = "bert.pooler.dense.weight", .dtype = GM_F32, .dims = 2, .shape = { 20, 20 }, .data = pooler
+        .name = "bert.pooler.dense.weight", .dtype = GM_ST_F32, .dims = 2, .shape = { 20, 20 }, .data = pooler
     };
     specs[count++] =
-        (gm_st_spec) { .name = "bert.pooler.dense.bias", .dtype = GM_F32, .dims = 1, .shape = { 20 }, .data = more };
+        (gm_st_spec) { .name = "bert.pooler.dense.bias", .dtype = GM_ST_F32, .dims = 1, .shape = { 20 }, .data = more };
     specs[count++] =
-        (gm_st_spec) { .name = "classifier.weight", .dtype = GM_F32, .dims = 1, .shape = { 20 }, .data = more };
+        (gm_st_spec) { .name = "classifier.weight", .dtype = GM_ST_F32, .dims = 1, .shape = { 20 }, .data = more };
     assert_ok(gm_safetensors_write(in(folder, "model.safetensors"), specs, count, NULL, 0, &err));
     gm_safetensors_close(st);
     char *text;

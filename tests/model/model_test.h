@@ -23,25 +23,35 @@ typedef struct machine {
     gm_backend backend;
     gm_step step;
     gm_device dev;
-    gm_arena arena;
+    gm_arena arena, notes;
     gm_tape tape;
+    double loss; /* of the last pass */
 } machine;
 
 static inline void machine_open(machine *m)
 {
     *m = (machine) { .step = { .seed = 17, .number = 1, .inv_words = 1.0f, .inv_sentences = 1.0f } };
-    assert_ok(gm_backend_open("cpu", "auto", &m->backend, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &m->backend, &err));
     assert_ok(gm_device_create(&m->backend, 1, &m->dev, &err));
     assert_ok(gm_arena_init(&m->arena, (size_t)1 << 30, &err));
+    assert_ok(gm_arena_init(&m->notes, (size_t)1 << 30, &err));
     m->dev.step = &m->step;
     m->dev.err = &err;
-    m->tape = (gm_tape) { .k = &m->backend.kernels, .dev = &m->dev, .arena = &m->arena, .err = &err };
+    m->tape = (gm_tape) { .k = &m->backend.kernels, .dev = &m->dev, .arena = &m->arena, .notes = &m->notes, .err = &err };
 }
 
 static inline void machine_close(machine *m)
 {
     gm_arena_destroy(&m->arena);
+    gm_arena_destroy(&m->notes);
     gm_device_destroy(&m->dev);
+}
+
+/* A new pass whose losses go to m->loss. */
+static inline void machine_begin(machine *m, gm_grads *grads, float dropout)
+{
+    m->loss = 0.0;
+    gm_tape_begin(&m->tape, grads, dropout, &m->loss);
 }
 
 /* `lines` ends with NULL. */

@@ -1,84 +1,10 @@
 /* A sample's prediction is its own: the same entities, with probabilities within 1e-5, whatever stands beside it in the
  * batch, and the same bits for any number of threads. */
-#include "tests/model/model_test.h"
+#include "tests/model/predict_support.h"
 
-#include "data/synth.h"
-#include "model/worker.h"
-
-enum { SAMPLES = 48, MAX_LEN = 48 };
-
-static gm_records records;
-
-static gm_model make_model(gm_head_kind head, bool is_nested)
+static void predict(gm_model *m, const gm_records *from, const int32_t *order, int32_t tokens, int32_t threads, bool with_gold, answer *a)
 {
-    gm_model m;
-    const gm_model_options o = {
-        .head = head, .scheme = GM_TAGS_BIOES, .is_nested = is_nested, .max_len = MAX_LEN, .seed = 4
-    };
-    assert_ok(gm_model_create_tiny(&records, "PER,LOC,ORG,OTHER", &o, &m, &err));
-    for (int32_t i = 0; i < m.params.count; i++) { /* weights that find entities in any text */
-        const gm_param *p = m.params.items[i];
-        const float sigma = p->spec.is_vector ? 0.1f : 1.0f / sqrtf((float)p->spec.cols);
-        for (size_t e = 0; e < p->count; e++)
-            p->value[e] = (p->spec.init == GM_INIT_ONE ? 1.0f : 0.0f) + sigma * normal((uint32_t)i, (uint32_t)e);
-    }
-    return m;
-}
-
-/* Entities of all records, in their order. */
-typedef struct answer {
-    gm_entity *entities[SAMPLES];
-    int32_t count[SAMPLES];
-} answer;
-
-/* Predicts record order[i] as sample i; the answer is put back into the records' order. */
-static void predict(const gm_model *m, const gm_records *from, const int32_t *order, int32_t tokens, int32_t threads,
-                    bool with_gold, answer *a)
-{
-    gm_backend backend;
-    gm_workers workers;
-    const gm_step step = { 0 };
-    gm_sample s[SAMPLES];
-    answer shuffled;
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
-    assert_ok(gm_workers_create(&workers, &backend, threads, &step, &err));
-    for (int32_t i = 0; i < SAMPLES; i++)
-        assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->wordpiece, &m->labels, MAX_LEN,
-                                 with_gold, &err));
-    assert_ok(gm_predict(m, &workers, s, SAMPLES, tokens, shuffled.entities, shuffled.count, &err));
-    for (int32_t i = 0; i < SAMPLES; i++) {
-        const int32_t to = order != NULL ? order[i] : i;
-        a->entities[to] = shuffled.entities[i];
-        a->count[to] = shuffled.count[i];
-        gm_sample_free(&s[i]);
-    }
-    gm_workers_destroy(&workers);
-}
-
-static void answer_free(answer *a)
-{
-    for (int32_t i = 0; i < SAMPLES; i++) gm_entities_free(a->entities[i], a->count[i]);
-}
-
-/* Compares and frees `got`; returns the largest difference of probabilities. */
-static double same(const answer *want, answer *got, double tolerance)
-{
-    double worst = 0;
-    for (int32_t i = 0; i < SAMPLES; i++) {
-        if (want->count[i] != got->count[i])
-            fail_msg("sample %d has %d entities, expected %d", i, got->count[i], want->count[i]);
-        for (int32_t k = 0; k < want->count[i]; k++) {
-            const gm_entity *x = &want->entities[i][k], *y = &got->entities[i][k];
-            assert_true(x->start == y->start && x->end == y->end);
-            assert_string_equal(x->type, y->type);
-            const double off = fabs(x->score - y->score);
-            if (!(off <= tolerance))
-                fail_msg("sample %d, entity %d: probability %.9g, expected %.9g", i, k, y->score, x->score);
-            worst = fmax(worst, off);
-        }
-    }
-    answer_free(got);
-    return worst;
+    predict_on("cpu", m, from, order, tokens, threads, with_gold, a);
 }
 
 static void whatever_stands_beside(gm_head_kind head, bool is_nested)
@@ -167,9 +93,8 @@ static void no_samples_are_no_work(void **state)
     gm_model m = make_model(GM_HEAD_SPAN, false);
     gm_backend backend;
     gm_workers workers;
-    const gm_step step = { 0 };
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
-    assert_ok(gm_workers_create(&workers, &backend, 2, &step, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
+    assert_ok(gm_workers_create(&workers, &backend, 2, &err));
     gm_sample none;
     gm_entity *entities = NULL;
     int32_t count = 0;
@@ -186,7 +111,6 @@ static void empty_sentences_have_no_entities(void **state)
         gm_model m = make_model(k ? GM_HEAD_CRF : GM_HEAD_SPAN, false);
         gm_backend backend;
         gm_workers workers;
-        const gm_step step = { 0 };
         char *words[] = { (char[]) { "anna" } };
         const gm_record lines[] = { { .id = (char[]) { "e" } },
                                     { .id = (char[]) { "o" }, .tokens = words, .token_count = 1 },
@@ -194,8 +118,8 @@ static void empty_sentences_have_no_entities(void **state)
         gm_sample s[3];
         gm_entity *entities[3];
         int32_t count[3];
-        assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
-        assert_ok(gm_workers_create(&workers, &backend, 1, &step, &err));
+        assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
+        assert_ok(gm_workers_create(&workers, &backend, 1, &err));
         for (int i = 0; i < 3; i++)
             assert_ok(gm_sample_make(&s[i], &lines[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
         for (int32_t tokens = 1; tokens < 200; tokens += 100) {
@@ -217,14 +141,13 @@ static void many_short_sentences_are_several_batches(void **state)
     gm_model m = make_model(GM_HEAD_SPAN, false);
     gm_backend backend;
     gm_workers workers;
-    const gm_step step = { 0 };
     const gm_record nothing = { .id = (char[]) { "e" } };
     gm_sample *s = gm_calloc(MANY, sizeof *s);
     gm_entity **entities = gm_calloc(MANY, sizeof *entities);
     int32_t *count = gm_calloc(MANY, sizeof *count);
     assert_true(s != NULL && entities != NULL && count != NULL);
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
-    assert_ok(gm_workers_create(&workers, &backend, 1, &step, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
+    assert_ok(gm_workers_create(&workers, &backend, 1, &err));
     for (int i = 0; i < MANY; i++)
         assert_ok(gm_sample_make(&s[i], i % 1000 == 0 ? &records.items[i / 1000] : &nothing, m.wordpiece, &m.labels,
                                  MAX_LEN, false, &err));
@@ -252,11 +175,10 @@ static void the_lowest_failing_job_is_named(void **state)
 {
     (void)state;
     gm_backend backend;
-    const gm_step step = { 0 };
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
     for (int32_t threads = 1; threads <= 4; threads++) {
         gm_workers workers;
-        assert_ok(gm_workers_create(&workers, &backend, threads, &step, &err));
+        assert_ok(gm_workers_create(&workers, &backend, threads, &err));
         assert_int_equal(gm_workers_run(&workers, 9, fails_beyond_two, NULL, &err), GM_ERR_DATA);
         assert_string_equal(err.text, "job 2");
         gm_workers_destroy(&workers);
@@ -267,10 +189,9 @@ static void the_lowest_failing_job_is_named(void **state)
 static gm_status predict_two(const gm_model *m, const gm_backend *backend, const gm_sample *s, int64_t k)
 {
     gm_workers workers;
-    const gm_step step = { 0 };
     gm_entity *entities[2];
     int32_t count[2];
-    assert_ok(gm_workers_create(&workers, backend, 2, &step, &err));
+    assert_ok(gm_workers_create(&workers, backend, 2, &err));
     gm_alloc_fail_at(k);
     const gm_status status = gm_predict(m, &workers, s, 2, 1, entities, count, &err);
     gm_alloc_fail_at(-1);
@@ -288,7 +209,7 @@ static void every_allocation_may_fail(void **state)
     gm_model m = make_model(GM_HEAD_CRF, false);
     gm_backend backend;
     gm_sample s[2];
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
     for (int i = 0; i < 2; i++)
         assert_ok(gm_sample_make(&s[i], &records.items[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
     int64_t k = 0;
@@ -307,13 +228,12 @@ static void workers_may_not_come_about(void **state)
 {
     (void)state;
     gm_backend backend;
-    const gm_step step = { 0 };
-    assert_ok(gm_backend_open("cpu", "auto", &backend, &err));
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
     int64_t k = 0;
     for (gm_status status = GM_ERR_NOMEM; status != GM_OK; k++) {
         gm_workers workers;
         gm_alloc_fail_at(k);
-        status = gm_workers_create(&workers, &backend, 3, &step, &err);
+        status = gm_workers_create(&workers, &backend, 3, &err);
         gm_alloc_fail_at(-1);
         if (status != GM_OK) assert_true(workers.items == NULL && workers.count == 0);
         gm_workers_destroy(&workers);

@@ -10,14 +10,14 @@
 static gm_status create(const gmt_target *t, int threads, gm_device *dev, gm_err *err)
 {
     gm_backend backend;
-    GM_TRY(gm_backend_open("cpu", t->isa, &backend, err));
+    GM_TRY(gm_backend_open("cpu", t->isa, GM_FP32, &backend, err));
     return gm_device_create(&backend, threads, dev, err);
 }
 
 static gm_status open_cpu(const gmt_target *t, gm_kernels *k, gm_device *dev, gm_err *err)
 {
     gm_backend backend;
-    GM_TRY(gm_backend_open("cpu", t->isa, &backend, err));
+    GM_TRY(gm_backend_open("cpu", t->isa, GM_FP32, &backend, err));
     *k = backend.kernels;
     return gm_device_create(&backend, t->threads, dev, err);
 }

@@ -26,21 +26,21 @@ static void destroy(gm_device *dev) { module->device_destroy(dev); }
 static void *take(gm_device *dev, size_t bytes)
 {
     void *block = NULL;
-    return module->alloc(dev, bytes, &block) == GM_OK ? block : NULL;
+    return module->memory.alloc(dev, bytes, &block) == GM_OK ? block : NULL;
 }
 
-static void give_back(gm_device *dev, void *block) { module->release(dev, block); }
+static void give_back(gm_device *dev, void *block) { module->memory.release(dev, block); }
 
 static gm_status upload(gm_device *dev, void *to, const void *from, size_t bytes)
 {
-    GM_TRY(module->upload(dev, to, from, bytes));
-    return module->sync(dev); /* the caller may change `from` at once */
+    GM_TRY(module->memory.upload(dev, to, from, bytes));
+    return module->memory.sync(dev); /* the caller may change `from` at once */
 }
 
 static gm_status download(gm_device *dev, void *to, const void *from, size_t bytes)
 {
-    GM_TRY(module->download(dev, to, from, bytes));
-    return module->sync(dev);
+    GM_TRY(module->memory.download(dev, to, from, bytes));
+    return module->memory.sync(dev);
 }
 
 int gmt_module_targets(gmt_target *to, int room)

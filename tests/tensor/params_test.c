@@ -98,13 +98,13 @@ static void groups_are_contiguous(void **state)
         const gm_param *p = find(&ps, where[i].name);
         const gm_group *g = &ps.group[where[i].group];
         assert_true(p->offset >= g->offset && p->offset + p->count <= g->offset + g->count && p->offset % 16 == 0);
-        assert_true(p->value == ps.value + p->offset && p->m == ps.m + p->offset && p->v == ps.v + p->offset);
+        assert_true(p->value == ps.host.value + p->offset && p->m == ps.host.m + p->offset && p->v == ps.host.v + p->offset);
     }
     assert_true(find(&ps, "norm")->offset >= find(&ps, "q.bias")->offset + 9); /* no overlap */
     const gm_param *w = find(&ps, "words"), *f = find(&ps, "pooler");
-    assert_true(ps.table == w && w->value == ps.table_value && w->m == ps.table_m && w->v == ps.table_v);
-    assert_true(f->value == ps.frozen && f->m == NULL && f->v == NULL);
-    for (size_t i = 0; i < ps.dense_count; i++) assert_true(ps.m[i] == 0.0f && ps.v[i] == 0.0f);
+    assert_true(ps.table == w && w->value == ps.host.table_value && w->m == ps.host.table_m && w->v == ps.host.table_v);
+    assert_true(f->value == ps.host.frozen && f->m == NULL && f->v == NULL);
+    for (size_t i = 0; i < ps.dense_count; i++) assert_true(ps.host.m[i] == 0.0f && ps.host.v[i] == 0.0f);
     gm_params_destroy(&ps);
     gm_params_destroy(&ps); /* takes an empty one */
 }
@@ -114,7 +114,7 @@ static void prediction_has_no_moments(void **state)
     (void)state;
     gm_params ps;
     assert_ok(make(&ps, all, ALL, false));
-    assert_true(ps.m == NULL && ps.v == NULL && ps.table_m == NULL && ps.table_v == NULL);
+    assert_true(ps.host.m == NULL && ps.host.v == NULL && ps.host.table_m == NULL && ps.host.table_v == NULL);
     for (int32_t i = 0; i < ps.count; i++)
         assert_true(ps.items[i]->value != NULL && ps.items[i]->m == NULL && ps.items[i]->v == NULL);
     gm_params_destroy(&ps);

@@ -28,7 +28,7 @@ static void position_ids_are_i64(void **state)
     gm_safetensors *st = open_weights();
     const gm_st_entry *e = gm_safetensors_find(st, "embeddings.position_ids");
     assert_non_null(e);
-    assert_int_equal(e->dtype, GM_I64);
+    assert_int_equal(e->dtype, GM_ST_I64);
     assert_int_equal(e->dims, 2);
     assert_int_equal(e->shape[0], 1);
     assert_int_equal(e->shape[1], 512);
@@ -53,7 +53,7 @@ static void all_floats_equal_the_peers(void **state)
     assert_string_equal(gm_safetensors_metadata(st, "format"), "pt");
     for (int32_t i = 0; i < gm_safetensors_count(st); i++) {
         const gm_st_entry *e = gm_safetensors_at(st, i);
-        if (e->dtype != GM_F32) continue;
+        if (e->dtype != GM_ST_F32) continue;
         const int64_t rows = e->dims == 2 ? e->shape[0] : 1, cols = e->shape[e->dims - 1];
         const size_t n = (size_t)rows * (size_t)cols;
         float *to = gm_malloc(n * sizeof *to);

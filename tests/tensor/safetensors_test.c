@@ -256,7 +256,7 @@ static void good_header_is_read(void **state)
     const gm_st_entry *b = gm_safetensors_at(st, 2);
     assert_string_equal(b->name, "b");
     assert_ptr_equal(b, gm_safetensors_find(st, "b"));
-    assert_int_equal(b->dtype, GM_F16);
+    assert_int_equal(b->dtype, GM_ST_F16);
     assert_int_equal(b->dims, 2);
     assert_int_equal(b->shape[0], 1);
     assert_int_equal(b->shape[1], 2);
@@ -485,12 +485,12 @@ static void peer_integers_are_read(void **state)
         gm_dtype dtype;
         const void *wanted;
     } files[] = {
-        { GOLDEN "I64.safetensors", GM_I64, (const int64_t[]) { 0, 1, 42, INT64_MIN, INT64_MAX, 7 } },
-        { GOLDEN "I32.safetensors", GM_I32, (const int32_t[]) { 0, 1, 42, INT32_MIN, INT32_MAX, 7 } },
-        { GOLDEN "I16.safetensors", GM_I16, (const int16_t[]) { 0, 1, 42, INT16_MIN, INT16_MAX, 7 } },
-        { GOLDEN "I8.safetensors", GM_I8, (const int8_t[]) { 0, 1, 42, INT8_MIN, INT8_MAX, 7 } },
-        { GOLDEN "U8.safetensors", GM_U8, (const uint8_t[]) { 0, 1, 42, 0, UINT8_MAX, 7 } },
-        { GOLDEN "BOOL.safetensors", GM_BOOL, (const uint8_t[]) { 0, 1, 1, 0, 0, 1 } },
+        { GOLDEN "I64.safetensors", GM_ST_I64, (const int64_t[]) { 0, 1, 42, INT64_MIN, INT64_MAX, 7 } },
+        { GOLDEN "I32.safetensors", GM_ST_I32, (const int32_t[]) { 0, 1, 42, INT32_MIN, INT32_MAX, 7 } },
+        { GOLDEN "I16.safetensors", GM_ST_I16, (const int16_t[]) { 0, 1, 42, INT16_MIN, INT16_MAX, 7 } },
+        { GOLDEN "I8.safetensors", GM_ST_I8, (const int8_t[]) { 0, 1, 42, INT8_MIN, INT8_MAX, 7 } },
+        { GOLDEN "U8.safetensors", GM_ST_U8, (const uint8_t[]) { 0, 1, 42, 0, UINT8_MAX, 7 } },
+        { GOLDEN "BOOL.safetensors", GM_ST_BOOL, (const uint8_t[]) { 0, 1, 1, 0, 0, 1 } },
     };
     for (size_t i = 0; i < GM_LEN(files); i++) {
         gm_safetensors *st;
@@ -532,10 +532,10 @@ static void peer_mixed_file_is_read(void **state)
 static const float weight[4] = { 1.0f, -0.5f, 0.25f, 3e38f };
 static const int64_t steps = -(INT64_C(1) << 62);
 static const gm_st_spec written[] = {
-    { "small", GM_U8, 1, { 3 }, "\1\2\377" },
-    { "weight", GM_F32, 2, { 2, 2 }, weight },
-    { "steps", GM_I64, 0, { 0 }, &steps },
-    { "none", GM_F16, 2, { 0, 5 }, NULL },
+    { "small", GM_ST_U8, 1, { 3 }, "\1\2\377" },
+    { "weight", GM_ST_F32, 2, { 2, 2 }, weight },
+    { "steps", GM_ST_I64, 0, { 0 }, &steps },
+    { "none", GM_ST_F16, 2, { 0, 5 }, NULL },
 };
 static const char *const written_metadata[] = { "kind", "a \"test\"" };
 
@@ -580,7 +580,7 @@ static void many_tensors_come_back(void **state)
         for (int i = 0; i < count; i++) {
             snprintf(names[i], sizeof names[i], "%.*s%d", i % 19, "layer.attention.head", (i * 7919) % COUNT);
             values[i] = (float)i;
-            specs[i] = (gm_st_spec) { names[i], GM_F32, 1, { 1 }, &values[i] };
+            specs[i] = (gm_st_spec) { names[i], GM_ST_F32, 1, { 1 }, &values[i] };
         }
         assert_ok(gm_safetensors_write(path, specs, count, NULL, 0, &err));
         assert_ok(gm_safetensors_open(path, &st, &err));
@@ -614,9 +614,9 @@ static void write_refuses(const gm_st_spec *specs, int32_t count, const char *co
 static void writer_refuses_a_name_twice(void **state)
 {
     (void)state;
-    const gm_st_spec specs[] = { { "a", GM_U8, 1, { 1 }, "x" },
-                                 { "b", GM_U8, 1, { 1 }, "x" },
-                                 { "a", GM_U8, 1, { 1 }, "x" } };
+    const gm_st_spec specs[] = { { "a", GM_ST_U8, 1, { 1 }, "x" },
+                                 { "b", GM_ST_U8, 1, { 1 }, "x" },
+                                 { "a", GM_ST_U8, 1, { 1 }, "x" } };
     write_refuses(specs, 3, NULL, 0, GM_ERR_DATA, "tensor \"a\" is given twice");
 }
 
@@ -624,10 +624,10 @@ static void writer_refuses_sizes_that_overflow(void **state)
 {
     (void)state;
     const int64_t half = INT64_C(1) << 52;
-    const gm_st_spec one = { "a", GM_F32, 2, { half, 2 }, "x" };
-    const gm_st_spec sum[] = { { "a", GM_U8, 1, { half }, "x" },
-                               { "b", GM_U8, 1, { half }, "x" },
-                               { "c", GM_U8, 1, { 1 }, "x" } };
+    const gm_st_spec one = { "a", GM_ST_F32, 2, { half, 2 }, "x" };
+    const gm_st_spec sum[] = { { "a", GM_ST_U8, 1, { half }, "x" },
+                               { "b", GM_ST_U8, 1, { half }, "x" },
+                               { "c", GM_ST_U8, 1, { 1 }, "x" } };
     write_refuses(&one, 1, NULL, 0, GM_ERR_SHAPE, "the size of tensor \"a\" overflows");
     write_refuses(sum, 3, NULL, 0, GM_ERR_SHAPE, "the sizes of the tensors overflow at \"c\"");
 }
@@ -635,10 +635,10 @@ static void writer_refuses_sizes_that_overflow(void **state)
 static void writer_refuses_bad_specs(void **state)
 {
     (void)state;
-    const gm_st_spec reserved = { "__metadata__", GM_U8, 1, { 1 }, "x" }, unnamed = { NULL, GM_U8, 1, { 1 }, "x" };
-    const gm_st_spec latin = { "\xE9", GM_U8, 1, { 1 }, "x" }, dtype = { "a", GM_DTYPE_COUNT, 1, { 1 }, "x" };
-    const gm_st_spec deep = { "a", GM_U8, 9, { 1 }, "x" }, negative = { "a", GM_U8, 2, { 1, -1 }, "x" };
-    const gm_st_spec bare = { "a", GM_U8, 1, { 1 }, NULL };
+    const gm_st_spec reserved = { "__metadata__", GM_ST_U8, 1, { 1 }, "x" }, unnamed = { NULL, GM_ST_U8, 1, { 1 }, "x" };
+    const gm_st_spec latin = { "\xE9", GM_ST_U8, 1, { 1 }, "x" }, dtype = { "a", GM_DTYPE_COUNT, 1, { 1 }, "x" };
+    const gm_st_spec deep = { "a", GM_ST_U8, 9, { 1 }, "x" }, negative = { "a", GM_ST_U8, 2, { 1, -1 }, "x" };
+    const gm_st_spec bare = { "a", GM_ST_U8, 1, { 1 }, NULL };
     write_refuses(&reserved, 1, NULL, 0, GM_ERR_DATA, "keeps the name \"__metadata__\"");
     write_refuses(&unnamed, 1, NULL, 0, GM_ERR_DATA, "a tensor's name is NULL");
     write_refuses(&latin, 1, NULL, 0, GM_ERR_DATA, "is not UTF-8 at byte 0");
@@ -681,7 +681,7 @@ static void full_disk_is_reported(void **state)
 {
     (void)state;
     static float block[1 << 18]; /* more than a file's buffer, so that the write fails before the commit */
-    const gm_st_spec big = { "big", GM_F32, 1, { 1 << 18 }, block };
+    const gm_st_spec big = { "big", GM_ST_F32, 1, { 1 << 18 }, block };
     if (!gm_path_exists("/dev/full")) skip();
     assert_refused(gm_safetensors_write("/dev/full", &big, 1, NULL, 0, &err), GM_ERR_IO, "No space left");
     assert_refused(gm_safetensors_write("/dev/full", written, 1, NULL, 0, &err), GM_ERR_IO, "No space left");

@@ -5,13 +5,17 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "base/memory.h"
 #include "tensor/tensor.h"
 
 enum { ROWS = 3, ROOM = 8, COLS = 2, SIZE = ROOM * COLS };
 
 static gm_err err;
-static gm_arena arena;
+static gm_arena arena, notes;
+static gm_backend backend;
+static gm_device device;
+static double loss;
 static const int32_t n_rows = ROWS;
 static const gm_pack pack = { .n = &n_rows, .rows = ROWS, .capacity = ROOM, .sequences = 1 };
 static gm_tape tape;
@@ -66,22 +70,30 @@ static void seed(gm_tensor *y, float g)
 static int set_up(void **state)
 {
     (void)state;
-    tape = (gm_tape) { .arena = &arena, .err = &err };
-    return gm_arena_init(&arena, 1 << 20, &err) == GM_OK ? 0 : -1;
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
+    assert_ok(gm_device_create(&backend, 1, &device, &err));
+    assert_ok(gm_arena_init(&arena, 1 << 20, &err));
+    assert_ok(gm_arena_init(&notes, 1 << 20, &err));
+    tape = (gm_tape) { .dev = &device, .arena = &arena, .notes = &notes, .err = &err };
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     gm_arena_destroy(&arena);
+    gm_arena_destroy(&notes);
+    gm_device_destroy(&device);
     return 0;
 }
+
+static void begin(gm_grads *grads, float dropout) { gm_tape_begin(&tape, grads, dropout, &loss); }
 
 static void two_consumers_add_up(void **state)
 {
     (void)state;
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     gm_tensor *x = input(), *a, *b;
     assert_ok(scale(&tape, x, 2.0f, true, NULL, NULL, &a));
     assert_ok(scale(&tape, x, 5.0f, true, NULL, NULL, &b));
@@ -89,14 +101,13 @@ static void two_consumers_add_up(void **state)
     seed(b, 10.0f);
     assert_ok(gm_tape_backward(&tape));
     for (int i = 0; i < ROWS * COLS; i++) assert_true(((float *)x->grad)[i] == 52.0f);
-    for (int i = ROWS * COLS; i < SIZE; i++) assert_true(((float *)x->grad)[i] == 0.0f);
 }
 
 static void a_second_consumer_that_must_add_cannot_overwrite(void **state)
 {
     (void)state;
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     gm_tensor *x = input(), *a, *b;
     assert_ok(scale(&tape, x, 2.0f, false, NULL, NULL, &a));
     assert_ok(scale(&tape, x, 5.0f, false, NULL, NULL, &b));
@@ -111,7 +122,7 @@ static void the_walk_goes_in_reverse_and_once(void **state)
     (void)state;
     gm_grads grads = { 0 };
     int order[3] = { -1, -1, -1 }, runs = 0;
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     gm_tensor *x = input(), *y[3];
     for (int k = 0; k < 3; k++) assert_ok(scale(&tape, k == 0 ? x : y[k - 1], 2.0f, true, &order[k], &runs, &y[k]));
     seed(y[2], 1.0f);
@@ -127,7 +138,7 @@ static void a_branch_that_ends_nowhere_gives_nothing(void **state)
 {
     (void)state;
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     gm_tensor *x = input(), *used, *unused;
     assert_ok(scale(&tape, x, 2.0f, true, NULL, NULL, &used));
     assert_ok(scale(&tape, x, 5.0f, true, NULL, NULL, &unused));
@@ -141,7 +152,7 @@ static void a_tensor_that_needs_no_gradient_gets_none(void **state)
 {
     (void)state;
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     gm_tensor *x = input(), *y;
     x->requires_grad = false;
     assert_ok(scale(&tape, x, 2.0f, true, NULL, NULL, &y));
@@ -150,35 +161,47 @@ static void a_tensor_that_needs_no_gradient_gets_none(void **state)
     assert_null(x->grad);
 }
 
-static void tails_begin_as_zero(void **state)
+static void tensors_are_shaped_like_others(void **state)
 {
     (void)state;
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.0f);
-    gm_tensor *x = input(), *y;
+    begin(&grads, 0.0f);
+    gm_tensor *x = input(), *y, *view, *copy;
     assert_ok(gm_tape_like(&tape, x, 5, &y));
-    for (int i = ROWS * COLS; i < SIZE; i++) assert_true(((float *)x->data)[i] == 0.0f);
-    for (int i = ROWS * 5; i < ROOM * 5; i++) assert_true(((float *)y->data)[i] == 0.0f);
     assert_true(y->rows == ROWS && y->capacity == ROOM && y->cols == 5 && y->n == &n_rows);
-    gm_tensor *view;
     seed(x, 1.0f);
     assert_ok(gm_tape_view(&tape, x, y->data, &view));
     assert_true(view->data == y->data && view->cols == COLS && view->grad == NULL); /* a gradient of its own */
+    assert_ok(gm_tape_like(&tape, x, COLS, &copy));
+    assert_ok(gm_tape_move(&tape, x, copy));
+    assert_memory_equal(copy->data, x->data, SIZE * sizeof(float));
+}
+
+/* Host and device share memory here: nothing is copied. */
+static void what_the_host_has_needs_no_copy(void **state)
+{
+    (void)state;
+    const int32_t there[] = { 1, 2, 3 };
+    const int32_t *brought, *fetched;
+    begin(NULL, 0.0f);
+    assert_ok(gm_tape_bring(&tape, there, sizeof there, &brought));
+    assert_ok(gm_tape_fetch(&tape, there, sizeof there, &fetched));
+    assert_true(brought == there && fetched == there);
 }
 
 static void prediction_records_and_keeps_nothing(void **state)
 {
     (void)state;
     int order = -1, runs = 0;
-    gm_tape_begin(&tape, NULL, 0.0f);
+    begin(NULL, 0.0f);
     assert_false(gm_tape_records(&tape));
     gm_tensor *x = input(), *y;
     assert_false(x->requires_grad);
     assert_ok(scale(&tape, x, 2.0f, true, &order, &runs, &y));
-    const gm_mark before = gm_arena_mark(&arena);
+    const gm_mark before = gm_arena_mark(&notes);
     const saved s = { x, y, 1.0f, &order, &runs, true };
     assert_ok(gm_tape_push(&tape, scale_backward, &s, sizeof s));
-    assert_true(arena.low == before.low && arena.high == before.high);
+    assert_true(notes.low == before.low && notes.high == before.high);
     assert_null(tape.last);
     void *dx = x;
     bool add;
@@ -195,12 +218,11 @@ static void begin_gives_all_memory_back(void **state)
     size_t used = 0;
     for (int round = 0; round < 3; round++) {
         const uint64_t before = gm_alloc_count();
-        gm_tape_begin(&tape, &grads, 0.1f);
-        assert_true(arena.low == 0 && arena.high == 0 && tape.loss == 0.0 && tape.last == NULL);
+        begin(&grads, 0.1f);
+        assert_true(arena.low == 0 && arena.high == 0 && notes.low == 0 && tape.loss == &loss && tape.last == NULL);
         gm_tensor *x = input(), *y;
         assert_ok(scale(&tape, x, 2.0f, true, NULL, NULL, &y));
         seed(y, 1.0f);
-        tape.loss = 3.0;
         assert_ok(gm_tape_backward(&tape));
         assert_true(round == 0 || arena.low + arena.high == used);
         used = arena.low + arena.high;
@@ -212,7 +234,7 @@ static void a_full_arena_says_what_to_do(void **state)
 {
     (void)state;
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     gm_tensor *x = input(), *y;
     assert_int_equal(gm_tape_like(&tape, x, 1 << 20, &y), GM_ERR_NOMEM);
     assert_non_null(strstr(
@@ -232,7 +254,7 @@ static void parameters_overwrite_then_add(void **state)
     gm_param plain = { .spec = { .rows = 2, .cols = 2 }, .count = 4, .offset = 4, .index = 0 };
     gm_param table = { .spec = { .rows = 100, .cols = 2, .is_table = true }, .count = 200, .index = 1 };
     gm_param frozen = { .spec = { .rows = 2, .cols = 2, .is_frozen = true }, .count = 4, .index = 2 };
-    gm_tape_begin(&tape, &grads, 0.0f);
+    begin(&grads, 0.0f);
     float *grad;
     bool add;
     assert_ok(gm_tape_param_grad(&tape, &plain, &grad, &add));
@@ -258,10 +280,10 @@ static void dropout_is_off_in_prediction(void **state)
     const uint32_t key[] = { 9 }, draw[] = { 4 };
     const gm_pack p = { .key = key, .draw = draw };
     gm_grads grads = { 0 };
-    gm_tape_begin(&tape, &grads, 0.25f);
+    begin(&grads, 0.25f);
     const gm_drop on = gm_tape_drop(&tape, &p, GM_SITE_FFN_OUT, 3);
     assert_true(on.p == 0.25f && on.site == GM_SITE_FFN_OUT && on.layer == 3 && on.key == key && on.draw == draw);
-    gm_tape_begin(&tape, NULL, 0.0f);
+    begin(NULL, 0.0f);
     assert_true(gm_tape_drop(&tape, &p, GM_SITE_FFN_OUT, 3).p == 0.0f);
 }
 
@@ -274,7 +296,8 @@ int main(void)
         TEST(the_walk_goes_in_reverse_and_once),
         TEST(a_branch_that_ends_nowhere_gives_nothing),
         TEST(a_tensor_that_needs_no_gradient_gets_none),
-        TEST(tails_begin_as_zero),
+        TEST(tensors_are_shaped_like_others),
+        TEST(what_the_host_has_needs_no_copy),
         TEST(prediction_records_and_keeps_nothing),
         TEST(begin_gives_all_memory_back),
         TEST(a_full_arena_says_what_to_do),

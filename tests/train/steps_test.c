@@ -1,77 +1,16 @@
 /* Steps driven by hand through src/train/run.h: over batches that were met before a step neither allocates memory nor
  * plans a matrix product, and what it does to the weights is AdamW with each tensor's own rate and decay. */
-#include "tests/train/train_test.h"
+#include "tests/train/bench.h"
 
 #include <math.h>
 
-#include "model/tiny.h"
-#include "train/run.h"
+enum { BATCHES = 4 };
 
-enum { BATCH = 8, BATCHES = 4 };
-
-typedef struct bench {
-    gm_config *config;
-    gm_train_options options;
-    volatile sig_atomic_t flag;
-    gm_run run;
-} bench;
-
-static void begin(bench *b, sets all)
-{
-    gm_err err = { 0 };
-    gm_records train = { 0 }, dev = { 0 };
-    *b = (bench) { .options = { .out = "nowhere", .device = "cpu", .isa = "auto", .signal = &b->flag } };
-    assert_ok(gm_config_create(&b->config, &err));
-    for (sets s = all; *s != NULL; s++) assert_ok(gm_config_set(b->config, *s, &err));
-    gm_run *r = &b->run;
-    const int32_t threads = (int32_t)gm_config_int(b->config, GM_KEY_THREADS);
-    const gm_model_options o = { .head = strcmp(gm_config_str(b->config, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF
-                                                                                                   : GM_HEAD_SPAN,
-                                 .dense_embedding = gm_config_bool(b->config, GM_KEY_DENSE_EMBEDDING),
-                                 .max_len = 128,
-                                 .dropout = 0.1f,
-                                 .seed = 42 };
-    r->config = b->config;
-    r->options = &b->options;
-    r->shards = (int32_t)gm_config_int(b->config, GM_KEY_SHARDS);
-    r->step.seed = 42;
-    r->total_steps = 1000;
-    assert_ok(gm_backend_open("cpu", "auto", &r->backend, &err));
-    assert_ok(gm_run_read_records(b->config, &train, &dev, &err));
-    assert_ok(gm_model_create_tiny(&train, "PER,LOC,ORG,OTHER", &o, &r->model, &err));
-    assert_ok(gm_dataset_make(&r->train, &train, r->model.wordpiece, &r->model.labels, 128, &err));
-    gm_records_free(&dev);
-    assert_ok(gm_workers_create(&r->workers, &r->backend, threads, &r->step, &err));
-    assert_ok(gm_device_create(&r->backend, threads, &r->device, &err));
-    r->device.step = &r->step;
-    assert_ok(gm_run_make_buffers(r, &err));
-    gm_run_shuffle(r);
-}
-
-static void end(bench *b)
-{
-    gm_run *r = &b->run;
-    gm_run_free_buffers(r);
-    gm_workers_destroy(&r->workers);
-    gm_device_destroy(&r->device);
-    gm_dataset_free(&r->train);
-    gm_model_destroy(&r->model);
-    gm_config_destroy(b->config);
-}
-
-static double step(bench *b, int32_t batch)
-{
-    gm_run *r = &b->run;
-    double loss;
-    gm_err err = { 0 };
-    for (int32_t i = 0; i < BATCH; i++) r->picked[i] = &r->train.samples[r->order[batch * BATCH + i]];
-    assert_ok(gm_run_step(r, BATCH, &loss, &err));
-    return loss;
-}
+static void begin(bench *b, sets all) { bench_begin(b, "cpu", all); }
 
 static int64_t plans(const gm_run *r)
 {
-    int64_t n = gm_device_plan_count(&r->device);
+    int64_t n = gm_device_plan_count(r->workers.whole);
     for (int32_t i = 0; i < r->workers.count; i++) n += gm_device_plan_count(&r->workers.items[i].dev);
     return n;
 }
@@ -86,17 +25,17 @@ static void steady_steps_allocate_nothing(void **state)
     for (size_t c = 0; c < GM_LEN(cases); c++) {
         bench b;
         begin(&b, cases[c]);
-        for (int32_t i = 0; i < BATCHES; i++) step(&b, i);
+        for (int32_t i = 0; i < BATCHES; i++) bench_step(&b, i);
         const uint64_t allocations = gm_alloc_count();
         const int64_t made = plans(&b.run);
         assert_true(made > 0); /* else the count says nothing */
-        for (int32_t i = 0; i < 20; i++) step(&b, i % BATCHES);
+        for (int32_t i = 0; i < 20; i++) bench_step(&b, i % BATCHES);
         if (gm_alloc_count() != allocations)
             fail_msg("case %zu: %llu allocations in 20 steady steps", c,
                      (unsigned long long)(gm_alloc_count() - allocations));
         if (plans(&b.run) != made)
             fail_msg("case %zu: %lld new plans in 20 steady steps", c, (long long)(plans(&b.run) - made));
-        end(&b);
+        bench_end(&b);
     }
 }
 
@@ -109,11 +48,11 @@ static void one_batch_is_learnt(void **state)
         bench b;
         begin(&b, cases[c]);
         b.run.total_steps = 60;
-        const double first = step(&b, 0);
+        const double first = bench_step(&b, 0);
         double last = first;
-        for (int i = 1; i < 60; i++) last = step(&b, 0);
+        for (int i = 1; i < 60; i++) last = bench_step(&b, 0);
         if (!(last < 0.5 * first)) fail_msg("case %zu: the loss went from %g to %g", c, first, last);
-        end(&b);
+        bench_end(&b);
     }
 }
 
@@ -149,7 +88,7 @@ static void the_update_is_adamws(void **state)
     (void)state;
     begin(&b, SETS(STEPS, "train.lr=1e-3", "train.head_lr=5e-3", "train.weight_decay=0.1", "train.warmup=0.1"));
     gm_run *r = &b.run;
-    for (int32_t i = 0; i < BATCHES; i++) step(&b, i);
+    for (int32_t i = 0; i < BATCHES; i++) bench_step(&b, i);
     r->at.epoch++;
     r->at.step_in_epoch = 0;
     const gm_params *ps = &r->model.params;
@@ -160,13 +99,13 @@ static void the_update_is_adamws(void **state)
         assert_non_null(before[i]);
         memcpy(before[i], ps->items[i]->value, ps->items[i]->count * sizeof **before);
     }
-    step(&b, 2);
+    bench_step(&b, 2);
     for (int32_t i = 0; i < ps->count; i++) {
         check_update(r, ps->items[i], before[i], 5.0, 4.0 / 100.0); /* four of a hundred steps of warm-up are done */
         free(before[i]);
     }
     free(before);
-    end(&b);
+    bench_end(&b);
 }
 
 int main(void)

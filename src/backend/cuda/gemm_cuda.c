@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/cuda/cuda_error.h"
+#include "backend/plans.h"
 #include "base/memory.h"
 
 enum { FLAG_A_TRANSPOSED = 1, FLAG_B_TRANSPOSED = 2, FLAG_ADD = 4, FLAG_BIAS = 8, FLAG_SUM_A = 16 };
@@ -18,7 +19,7 @@ typedef struct plan_key {
 } plan_key;
 
 typedef struct plan {
-    plan_key key;
+    plan_key key;             /* stands first: gm_plan_table */
     cublasLtMatmulDesc_t product;
     cublasLtMatrixLayout_t first, second, result; /* b, a and c of the row-major view */
     cublasLtMatmulAlgo_t algorithm;
@@ -27,8 +28,7 @@ typedef struct plan {
 
 struct gm_plans {
     cublasLtHandle_t library;
-    plan **slot;              /* [capacity], NULL where free */
-    size_t capacity, count;
+    gm_plan_table table;
 };
 
 static const float one = 1.0f, zero = 0.0f;
@@ -47,26 +47,22 @@ static gm_status fail_blas(gm_err *err, const gm_cuda_gemm *g, const char *call,
 
 gm_status gm_cuda_plans_create(gm_plans **plans, gm_err *err)
 {
-    *plans = gm_calloc(1, sizeof **plans);
-    if (*plans == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
-    (*plans)->capacity = 256;
-    (*plans)->slot = gm_calloc((*plans)->capacity, sizeof(plan *));
-    gm_status status = (*plans)->slot != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
-    if (status == GM_OK) {
-        const cublasStatus_t created = cublasLtCreate(&(*plans)->library);
-        if (created != CUBLAS_STATUS_SUCCESS)
-            status = gm_fail(err, GM_ERR_DEVICE, "cublasLtCreate failed: %s", cublasLtGetStatusString(created));
+    gm_plans *made = gm_calloc(1, sizeof *made);
+    *plans = NULL;
+    if (made == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a device's plans");
+    made->table.key_words = sizeof(plan_key) / sizeof(uint32_t);
+    const cublasStatus_t created = cublasLtCreate(&made->library);
+    if (created != CUBLAS_STATUS_SUCCESS) {
+        gm_free(made);
+        return gm_fail(err, GM_ERR_DEVICE, "cublasLtCreate failed: %s", cublasLtGetStatusString(created));
     }
-    if (status != GM_OK) {
-        gm_cuda_plans_destroy(*plans);
-        *plans = NULL;
-    }
-    return status;
+    *plans = made;
+    return GM_OK;
 }
 
-static void plan_destroy(plan *p)
+static void plan_destroy(void *pointer)
 {
-    if (p == NULL) return;
+    plan *p = pointer;
     if (p->product != NULL) cublasLtMatmulDescDestroy(p->product);
     if (p->first != NULL) cublasLtMatrixLayoutDestroy(p->first);
     if (p->second != NULL) cublasLtMatrixLayoutDestroy(p->second);
@@ -77,13 +73,12 @@ static void plan_destroy(plan *p)
 void gm_cuda_plans_destroy(gm_plans *plans)
 {
     if (plans == NULL) return;
-    for (size_t i = 0; plans->slot != NULL && i < plans->capacity; i++) plan_destroy(plans->slot[i]);
+    gm_plan_table_free(&plans->table, plan_destroy);
     if (plans->library != NULL) cublasLtDestroy(plans->library);
-    gm_free(plans->slot);
     gm_free(plans);
 }
 
-int64_t gm_cuda_plans_count(const gm_plans *plans) { return plans != NULL ? (int64_t)plans->count : 0; }
+int64_t gm_cuda_plans_count(const gm_plans *plans) { return plans != NULL ? (int64_t)plans->table.count : 0; }
 
 /* The largest power of two up to 256 that divides the address. */
 static int32_t alignment_of(const void *p)
@@ -103,19 +98,10 @@ static plan_key key_of(const gm_cuda_gemm *g)
                        .align_extra = alignment_of(extra_of(g)) };
 }
 
-static size_t hash_of(const plan_key *key)
-{
-    uint32_t words[sizeof *key / sizeof(uint32_t)];
-    memcpy(words, key, sizeof words);
-    uint64_t h = 0x9E3779B97F4A7C15u;
-    for (size_t i = 0; i < GM_LEN(words); i++) h = (h ^ words[i]) * 0xD6E8FEB86659FD93u ^ (h >> 29);
-    return (size_t)h;
-}
-
-static cudaDataType_t type_of(gm_precision precision) { return precision == GM_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+static cudaDataType_t type_of(gm_float_type precision) { return precision == GM_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
 /* The row-major matrix [rows, cols] as the library sees it: column-major [cols, rows]. */
-static gm_status make_layout(const gm_cuda_gemm *g, cublasLtMatrixLayout_t *layout, gm_precision type, int32_t rows, int32_t cols, gm_err *err)
+static gm_status make_layout(const gm_cuda_gemm *g, cublasLtMatrixLayout_t *layout, gm_float_type type, int32_t rows, int32_t cols, gm_err *err)
 {
     BLAS_TRY(cublasLtMatrixLayoutCreate(layout, type_of(type), (uint64_t)cols, (uint64_t)rows, cols));
     return GM_OK;
@@ -199,46 +185,19 @@ static gm_status fill_plan(const gm_plans *plans, const gm_cuda_gemm *g, plan *p
     return found ? GM_OK : fail_blas(err, g, "cublasLtMatmulAlgoGetHeuristic", CUBLAS_STATUS_NOT_SUPPORTED);
 }
 
-/* Doubles the table before it is three quarters full. */
-static gm_status make_room(gm_plans *plans, gm_err *err)
-{
-    if (plans->count * 4 < plans->capacity * 3) return GM_OK;
-    const size_t wider = plans->capacity * 2;
-    plan **slot = gm_calloc(wider, sizeof *slot);
-    if (slot == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu plans", wider);
-    for (size_t i = 0; i < plans->capacity; i++) {
-        if (plans->slot[i] == NULL) continue;
-        size_t at = hash_of(&plans->slot[i]->key) % wider;
-        while (slot[at] != NULL) at = (at + 1) % wider;
-        slot[at] = plans->slot[i];
-    }
-    gm_free(plans->slot);
-    plans->slot = slot;
-    plans->capacity = wider;
-    return GM_OK;
-}
-
 static gm_status find_plan(gm_plans *plans, const gm_cuda_gemm *g, const gm_device *dev, plan **found)
 {
     const plan_key key = key_of(g);
-    GM_TRY(make_room(plans, dev->err));
-    size_t at = hash_of(&key) % plans->capacity;
-    for (; plans->slot[at] != NULL; at = (at + 1) % plans->capacity)
-        if (memcmp(&plans->slot[at]->key, &key, sizeof key) == 0) {
-            *found = plans->slot[at];
-            return GM_OK;
-        }
+    *found = gm_plan_table_find(&plans->table, &key);
+    if (*found != NULL) return GM_OK;
     plan *p = gm_calloc(1, sizeof *p);
     if (p == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for a plan");
     p->key = key;
-    const gm_status status = fill_plan(plans, g, p, dev);
-    if (status != GM_OK) {
-        plan_destroy(p);
-        return status;
-    }
-    plans->slot[at] = *found = p;
-    plans->count++;
-    return GM_OK;
+    gm_status status = fill_plan(plans, g, p, dev);
+    if (status == GM_OK) status = gm_plan_table_add(&plans->table, p, dev->err);
+    if (status != GM_OK) plan_destroy(p);
+    *found = p;
+    return status;
 }
 
 /* A product over nothing is zero, which the library would refuse. */

@@ -12,7 +12,7 @@ typedef struct gm_cuda_gemm {
     void *c;                  /* [m, n] */
     const float *bias;        /* [n] added to each row of c, or NULL; only with a float c */
     float *sum_a;             /* [m] receives the sum over k of a: the bias gradient; or NULL; only with a float c, without bias */
-    gm_precision in, out;     /* of a and b, of c; sums are float32 in either case, and never of TF32 factors */
+    gm_float_type in, out;     /* of a and b, of c; sums are float32 in either case, and never of TF32 factors */
     int32_t m, n, k;
     bool a_transposed, b_transposed, add; /* add: c += */
 } gm_cuda_gemm;

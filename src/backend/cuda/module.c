@@ -2,6 +2,8 @@
  * device's one stream, so order of calls is order of effects; nothing but sync, alloc and release waits. */
 #include "backend/module.h"
 
+#include <cublasLt.h>
+
 #include "backend/cuda/cuda_error.h"
 #include "backend/cuda/gemm_cuda.h"
 
@@ -114,6 +116,12 @@ static gm_status download(gm_device *dev, void *to, const void *from, size_t byt
     return GM_OK;
 }
 
+static gm_status copy(gm_device *dev, void *to, const void *from, size_t bytes)
+{
+    if (bytes > 0) CUDA_TRY(dev->err, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(dev)));
+    return GM_OK;
+}
+
 static gm_status fill(gm_device *dev, void *to, int byte, size_t bytes)
 {
     if (bytes > 0) CUDA_TRY(dev->err, cudaMemsetAsync(to, byte, bytes, stream_of(dev)));
@@ -128,14 +136,52 @@ static gm_status sync_stream(gm_device *dev)
 
 static int64_t plan_count(const gm_device *dev) { return gm_cuda_plans_count(dev->plans); }
 
+static gm_status graph_begin(gm_device *dev)
+{
+    CUDA_TRY(dev->err, cudaStreamBeginCapture(stream_of(dev), cudaStreamCaptureModeThreadLocal));
+    return GM_OK;
+}
+
+static gm_status graph_end(gm_device *dev, void **graph)
+{
+    cudaGraph_t recorded = NULL;
+    cudaGraphExec_t made = NULL;
+    *graph = NULL;
+    CUDA_TRY(dev->err, cudaStreamEndCapture(stream_of(dev), &recorded));
+    const cudaError_t error = cudaGraphInstantiate(&made, recorded, 0);
+    cudaGraphDestroy(recorded);
+    CUDA_TRY(dev->err, error);
+    *graph = made;
+    return GM_OK;
+}
+
+static gm_status graph_run(gm_device *dev, void *graph)
+{
+    CUDA_TRY(dev->err, cudaGraphLaunch((cudaGraphExec_t)graph, stream_of(dev)));
+    return GM_OK;
+}
+
+static void graph_release(gm_device *dev, void *graph)
+{
+    (void)dev;
+    if (graph != NULL) cudaGraphExecDestroy((cudaGraphExec_t)graph);
+}
+
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+static const char library[] =
+    "cuBLASLt " TEXT(CUBLAS_VER_MAJOR) "." TEXT(CUBLAS_VER_MINOR) "." TEXT(CUBLAS_VER_PATCH) ", CUDART " TEXT(CUDART_VERSION);
+
 __attribute__((visibility("default"))) const gm_module *gm_module_open(void);
 
 /* The rows are constants of other files, which C does not take as an initialiser: each call writes the same bytes. */
 const gm_module *gm_module_open(void)
 {
-    static gm_module module = { .abi = GM_MODULE_ABI, .name = GM_MODULE_NAME, .device_create = device_create, .device_destroy = device_destroy,
-                                .alloc = device_alloc, .release = device_release, .host_alloc = host_alloc, .host_release = host_release,
-                                .upload = upload, .download = download, .fill = fill, .sync = sync_stream, .plan_count = plan_count };
+    static gm_module module = {
+        .abi = GM_MODULE_ABI, .name = GM_MODULE_NAME, .library = library, .device_create = device_create, .device_destroy = device_destroy,
+        .memory = { .alloc = device_alloc, .release = device_release, .host_alloc = host_alloc, .host_release = host_release,
+                    .upload = upload, .download = download, .copy = copy, .fill = fill, .sync = sync_stream },
+        .plan_count = plan_count, .graph_begin = graph_begin, .graph_end = graph_end, .graph_run = graph_run, .graph_release = graph_release };
     fill_fp32(&module.kernels[GM_FP32]);
     fill_bf16(&module.kernels[GM_BF16]);
     return &module;

@@ -1,0 +1,62 @@
+/* Prediction on a device module against the cpu: the same entities, with probabilities within 1e-5 (docs/conventions.md,
+ * "Equality"), for both heads and any size of batch. GM_TEST_DEVICE names the device; without it the simulator. */
+#include "tests/model/predict_support.h"
+
+#include <stdlib.h>
+
+static const char *device(void)
+{
+    const char *name = getenv("GM_TEST_DEVICE");
+    return name != NULL ? name : "sim";
+}
+
+static void as_on_the_cpu(gm_head_kind head, bool is_nested)
+{
+    gm_model m = make_model(head, is_nested);
+    answer want, got;
+    int32_t found = 0, mixed[SAMPLES];
+    for (int32_t i = 0; i < SAMPLES; i++) mixed[i] = i * 29 % SAMPLES;
+    predict_on("cpu", &m, &records, NULL, 200, 1, false, &want);
+    for (int32_t i = 0; i < SAMPLES; i++) found += want.count[i];
+    assert_true(found > SAMPLES);
+    predict_on(device(), &m, &records, NULL, 200, 1, false, &got);
+    const double worst = same(&want, &got, 1e-5);
+    predict_on(device(), &m, &records, mixed, 1000, 1, false, &got);
+    printf("%d entities, probabilities within %.2g\n", found, fmax(worst, same(&want, &got, 1e-5)));
+    answer_free(&want);
+    gm_model_destroy(&m);
+}
+
+static void the_span_head(void **state)
+{
+    (void)state;
+    as_on_the_cpu(GM_HEAD_SPAN, false);
+}
+
+static void the_nested_span_head(void **state)
+{
+    (void)state;
+    as_on_the_cpu(GM_HEAD_SPAN, true);
+}
+
+static void the_crf_head(void **state)
+{
+    (void)state;
+    as_on_the_cpu(GM_HEAD_CRF, false);
+}
+
+int main(void)
+{
+    if (gm_synth(&(gm_synth_options) { .split = "train", .seed = 3, .count = SAMPLES }, &records, &err) != GM_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_span_head),
+        cmocka_unit_test(the_nested_span_head),
+        cmocka_unit_test(the_crf_head),
+    };
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    gm_records_free(&records);
+    return failed;
+}

@@ -1,0 +1,204 @@
+/* Training on a device module (the simulator, or a GPU) against the cpu: losses, bits, graphs, failures, resuming. The
+ * environment variable GM_TEST_DEVICE names the device; without it the simulator. */
+#include "tests/train/bench.h"
+
+#include <math.h>
+
+#include "backend/module.h"
+
+enum { STEPS = 20, BATCHES = 4 };
+
+static const char *device(void)
+{
+    const char *name = getenv("GM_TEST_DEVICE");
+    return name != NULL ? name : "sim";
+}
+
+#define TINY "data.format=synth", "encoder=tiny", "data.synth=32", "train.batch=8", "threads=1"
+
+/* Moves every initial weight by one unit in the last place, up or down. */
+static void nudge(gm_params *ps, uint32_t seed)
+{
+    for (int32_t i = 0; i < ps->count; i++)
+        for (size_t k = 0; k < ps->items[i]->count; k++) {
+            float *x = &ps->items[i]->value[k];
+            const uint32_t bits = gm_philox(seed, (uint32_t)k, (uint32_t)i, 0, gm_purpose(GM_SITE_TEST, 0, 0)).word[0];
+            *x = nextafterf(*x, bits & 1 ? INFINITY : -INFINITY);
+        }
+}
+
+/* Losses of some steps; nudged by a seed, or not by 0. */
+static void losses(const char *on, sets all, uint32_t seed, double loss[STEPS])
+{
+    bench b;
+    gm_err err = { 0 };
+    bench_begin(&b, on, all);
+    if (seed != 0) nudge(&b.run.model.params, seed);
+    assert_ok(gm_run_place(&b.run, &err));
+    for (int32_t i = 0; i < STEPS; i++) loss[i] = bench_step(&b, i % BATCHES);
+    bench_end(&b);
+}
+
+static double off(double x, double y) { return fabs(x - y) / fabs(y); }
+
+/* Bounds: docs/conventions.md, "Equality". A drift may cross zero by chance, so the largest one so far counts. */
+static void fp32_follows_the_cpu(void **state)
+{
+    const sets cases[] = { SETS(TINY), SETS(TINY, "head=crf"), SETS(TINY, "train.shards=1", "train.dense_embedding=true") };
+    enum { NUDGES = 3 };
+    (void)state;
+    for (size_t c = 0; c < GM_LEN(cases); c++) {
+        double cpu[STEPS], nudged[NUDGES][STEPS], there[STEPS], drift = 0.0;
+        losses("cpu", cases[c], 0, cpu);
+        for (uint32_t n = 0; n < NUDGES; n++) losses("cpu", cases[c], n + 1, nudged[n]);
+        losses(device(), cases[c], 0, there);
+        printf("case %zu: step, loss of cpu, of %s, relative distance, drift of cpu by one ulp\n", c, device());
+        for (int i = 0; i < STEPS; i++) {
+            for (int n = 0; n < NUDGES; n++) drift = fmax(drift, off(nudged[n][i], cpu[i]));
+            printf("%2d  %.9f  %.9f  %.2e  %.2e\n", i + 1, cpu[i], there[i], off(there[i], cpu[i]), drift);
+            const double bound = i == 0 ? 1e-6 : 4.0 * drift;
+            if (!(off(there[i], cpu[i]) <= bound)) fail_msg("case %zu, step %d: %.3g away from the cpu, bound %.3g", c, i + 1, off(there[i], cpu[i]), bound);
+        }
+    }
+}
+
+static void bf16_begins_where_fp32_does(void **state)
+{
+    const sets whole[] = { SETS(TINY), SETS(TINY, "head=crf") }, half[] = { SETS(TINY, "precision=bf16"), SETS(TINY, "head=crf", "precision=bf16") };
+    (void)state;
+    for (size_t c = 0; c < GM_LEN(whole); c++) {
+        double cpu[STEPS], there[STEPS];
+        losses("cpu", whole[c], 0, cpu);
+        losses(device(), half[c], 0, there);
+        printf("case %zu: step, loss of cpu in fp32, of %s in bf16, relative distance\n", c, device());
+        for (int i = 0; i < STEPS; i++) printf("%2d  %.9f  %.9f  %.2e\n", i + 1, cpu[i], there[i], off(there[i], cpu[i]));
+        if (!(off(there[0], cpu[0]) <= 1e-2)) fail_msg("case %zu: the first loss is %g, in fp32 %g", c, there[0], cpu[0]);
+        if (!(there[0] != cpu[0])) fail_msg("case %zu: bf16 gave the very numbers of fp32", c);
+        if (!(off(there[STEPS - 1], cpu[STEPS - 1]) <= 1e-2)) fail_msg("case %zu: the last loss is %g, in fp32 %g", c, there[STEPS - 1], cpu[STEPS - 1]);
+    }
+}
+
+static int recorded(const gm_run *r)
+{
+    int graphs = 0;
+    for (int32_t i = 0; i < r->replay.count; i++) graphs += r->replay.known[i].graph != NULL;
+    return graphs;
+}
+
+/* Steps as graphs give the bits of steps that are launched one kernel at a time. */
+static void replayed_steps_give_the_same_bits(void **state)
+{
+    const sets cases[] = { SETS(TINY), SETS(TINY, "head=crf", "precision=bf16", "train.shards=3") };
+    (void)state;
+    for (size_t c = 0; c < GM_LEN(cases); c++) {
+        double replayed[STEPS], plain[STEPS];
+        bench b;
+        gm_err err = { 0 };
+        bench_begin(&b, device(), cases[c]);
+        assert_ok(gm_run_place(&b.run, &err));
+        for (int32_t i = 0; i < STEPS; i++) replayed[i] = bench_step(&b, i % BATCHES);
+        assert_true(recorded(&b.run) > 0);
+        bench_end(&b);
+        bench_begin(&b, device(), cases[c]);
+        assert_ok(gm_run_place(&b.run, &err));
+        for (int32_t i = 0; i < STEPS; i++) {
+            plain[i] = bench_step(&b, i % BATCHES);
+            gm_replay_forget(&b.run.replay, &b.run.workers.items[0]);
+        }
+        bench_end(&b);
+        for (int i = 0; i < STEPS; i++)
+            if (replayed[i] != plain[i]) fail_msg("case %zu, step %d: %.17g replayed, %.17g launched", c, i + 1, replayed[i], plain[i]);
+    }
+}
+
+/* Nothing is allocated or planned in a bucket that is known; a last batch that is smaller has its place as well. */
+static void steady_steps_allocate_nothing(void **state)
+{
+    bench b;
+    double loss;
+    gm_err err = { 0 };
+    (void)state;
+    bench_begin(&b, device(), SETS(TINY));
+    assert_ok(gm_run_place(&b.run, &err));
+    for (int32_t i = 0; i < 3 * BATCHES; i++) bench_step(&b, i % BATCHES);
+    assert_ok(bench_try(&b, 0, 1, &loss, &err)); /* one sentence for two shards: one of them is empty */
+    assert_ok(bench_try(&b, 0, 1, &loss, &err));
+    assert_ok(bench_try(&b, 0, 1, &loss, &err));
+    const uint64_t allocations = gm_alloc_count();
+    const int64_t plans = gm_device_plan_count(b.run.workers.whole);
+    const int32_t moves = b.run.workers.items[0].moves;
+    assert_true(plans > 0 && moves > 0);
+    for (int32_t i = 0; i < 2 * BATCHES; i++) bench_step(&b, i % BATCHES);
+    assert_ok(bench_try(&b, 0, 1, &loss, &err));
+    assert_true(gm_alloc_count() == allocations);
+    assert_true(gm_device_plan_count(b.run.workers.whole) == plans);
+    assert_true(b.run.workers.items[0].moves == moves);
+    bench_end(&b);
+}
+
+/* Nobody looks at the numbers between gradients and update: the kernels themselves must leave the weights alone. */
+static void a_step_that_is_not_finite_changes_nothing(void **state)
+{
+    bench b;
+    double loss;
+    gm_err err = { 0 };
+    (void)state;
+    bench_begin(&b, device(), SETS(TINY, "train.warmup=0"));
+    gm_params *ps = &b.run.model.params;
+    ps->items[ps->count - 1]->value[1] = NAN; /* of the head's last bias */
+    assert_ok(gm_run_place(&b.run, &err));
+    float *before = malloc(ps->dense_count * sizeof *before);
+    assert_non_null(before);
+    memcpy(before, ps->host.value, ps->dense_count * sizeof *before);
+    for (int i = 0; i < 3; i++) { /* as it is, recorded, replayed */
+        assert_int_equal(bench_try(&b, 0, BENCH_BATCH, &loss, &err), GM_ERR_NUMERIC);
+        assert_non_null(strstr(err.text, "the weights were left as they were"));
+    }
+    memset(ps->host.value, 0, ps->dense_count * sizeof *before);
+    assert_ok(gm_run_fetch(&b.run, &err));
+    assert_memory_equal(ps->host.value, before, ps->dense_count * sizeof *before);
+    free(before);
+    bench_end(&b);
+}
+
+static gm_status train_on(const char *name, const char *out, bool resume, sets all, gm_err *err)
+{
+    gm_config *config = NULL;
+    volatile sig_atomic_t flag = 0;
+    const gm_train_options o = { .out = out, .device = name, .isa = "auto", .resume = resume, .signal = &flag };
+    gm_log_set_level(GM_LOG_WARN);
+    if (gm_config_create(&config, err) != GM_OK) fail_msg("%s", err->text);
+    for (sets s = all; *s != NULL; s++)
+        if (gm_config_set(config, *s, err) != GM_OK) fail_msg("%s", err->text);
+    const gm_status status = gm_train(config, &o, err);
+    gm_config_destroy(config);
+    return status;
+}
+
+/* Weights and moments come back from the device whole: half a run, resumed, is the run. Evaluation stands in between. */
+static void resumed_runs_are_the_same(void **state)
+{
+    const char *whole = gmt_temp_dir(), *parts = gmt_temp_dir();
+    gm_err err = { 0 };
+    (void)state;
+    assert_ok(train_on(device(), whole, false, SETS(SMALL), &err));
+    assert_ok(train_on(device(), parts, false, SETS(SMALL, "train.max_steps=6"), &err));
+    assert_ok(train_on(device(), parts, true, SETS(SMALL), &err));
+    assert_same_runs(whole, parts);
+    assert_same_metrics(whole, parts);
+    if (train_on("cpu", whole, true, SETS(SMALL), &err) != GM_ERR_CONFIG || strstr(err.text, "which gives other bits: use --device") == NULL)
+        fail_msg("another device went on with the run: %s", err.text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fp32_follows_the_cpu),
+        cmocka_unit_test(bf16_begins_where_fp32_does),
+        cmocka_unit_test(replayed_steps_give_the_same_bits),
+        cmocka_unit_test(steady_steps_allocate_nothing),
+        cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
+        cmocka_unit_test(resumed_runs_are_the_same),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
