@@ -49,11 +49,11 @@ void gm_params_unplace(gm_params *ps)
 
 void gm_params_destroy(gm_params *ps)
 {
+    gm_params_unplace(ps); /* first: it looks at the items */
     for (int32_t i = 0; i < ps->count; i++) {
         for (int32_t k = 0; k < ps->items[i]->parts; k++) gm_free((void *)(uintptr_t)ps->items[i]->spec.part[k]);
         gm_free(ps->items[i]);
     }
-    gm_params_unplace(ps);
     float *const blocks[] = { ps->host.value, ps->host.m, ps->host.v, ps->host.table_value, ps->host.table_m, ps->host.table_v, ps->host.frozen };
     for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
     gm_free(ps->items);

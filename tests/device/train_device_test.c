@@ -1,43 +1,11 @@
-/* Training on a device module (the simulator, or a GPU) against the cpu: losses, bits, graphs, failures, resuming. The
- * environment variable GM_TEST_DEVICE names the device; without it the simulator. */
-#include "tests/train/bench.h"
-
-#include <math.h>
+/* Training on a device module (the simulator, or a GPU) against the cpu: losses, bits, graphs, failures, resuming. */
+#include "tests/device/device_test.h"
 
 #include "backend/module.h"
 
 enum { STEPS = 20, BATCHES = 4 };
 
-static const char *device(void)
-{
-    const char *name = getenv("GM_TEST_DEVICE");
-    return name != NULL ? name : "sim";
-}
-
 #define TINY "data.format=synth", "encoder=tiny", "data.synth=32", "train.batch=8", "threads=1"
-
-/* Moves every initial weight by one unit in the last place, up or down. */
-static void nudge(gm_params *ps, uint32_t seed)
-{
-    for (int32_t i = 0; i < ps->count; i++)
-        for (size_t k = 0; k < ps->items[i]->count; k++) {
-            float *x = &ps->items[i]->value[k];
-            const uint32_t bits = gm_philox(seed, (uint32_t)k, (uint32_t)i, 0, gm_purpose(GM_SITE_TEST, 0, 0)).word[0];
-            *x = nextafterf(*x, bits & 1 ? INFINITY : -INFINITY);
-        }
-}
-
-/* Losses of some steps; nudged by a seed, or not by 0. */
-static void losses(const char *on, sets all, uint32_t seed, double loss[STEPS])
-{
-    bench b;
-    gm_err err = { 0 };
-    bench_begin(&b, on, all);
-    if (seed != 0) nudge(&b.run.model.params, seed);
-    assert_ok(gm_run_place(&b.run, &err));
-    for (int32_t i = 0; i < STEPS; i++) loss[i] = bench_step(&b, i % BATCHES);
-    bench_end(&b);
-}
 
 static double off(double x, double y) { return fabs(x - y) / fabs(y); }
 
@@ -49,9 +17,9 @@ static void fp32_follows_the_cpu(void **state)
     (void)state;
     for (size_t c = 0; c < GM_LEN(cases); c++) {
         double cpu[STEPS], nudged[NUDGES][STEPS], there[STEPS], drift = 0.0;
-        losses("cpu", cases[c], 0, cpu);
-        for (uint32_t n = 0; n < NUDGES; n++) losses("cpu", cases[c], n + 1, nudged[n]);
-        losses(device(), cases[c], 0, there);
+        device_losses("cpu", cases[c], 0, STEPS, cpu);
+        for (uint32_t n = 0; n < NUDGES; n++) device_losses("cpu", cases[c], n + 1, STEPS, nudged[n]);
+        device_losses(device(), cases[c], 0, STEPS, there);
         printf("case %zu: step, loss of cpu, of %s, relative distance, drift of cpu by one ulp\n", c, device());
         for (int i = 0; i < STEPS; i++) {
             for (int n = 0; n < NUDGES; n++) drift = fmax(drift, off(nudged[n][i], cpu[i]));
@@ -68,8 +36,8 @@ static void bf16_begins_where_fp32_does(void **state)
     (void)state;
     for (size_t c = 0; c < GM_LEN(whole); c++) {
         double cpu[STEPS], there[STEPS];
-        losses("cpu", whole[c], 0, cpu);
-        losses(device(), half[c], 0, there);
+        device_losses("cpu", whole[c], 0, STEPS, cpu);
+        device_losses(device(), half[c], 0, STEPS, there);
         printf("case %zu: step, loss of cpu in fp32, of %s in bf16, relative distance\n", c, device());
         for (int i = 0; i < STEPS; i++) printf("%2d  %.9f  %.9f  %.2e\n", i + 1, cpu[i], there[i], off(there[i], cpu[i]));
         if (!(off(there[0], cpu[0]) <= 1e-2)) fail_msg("case %zu: the first loss is %g, in fp32 %g", c, there[0], cpu[0]);
