@@ -1,11 +1,15 @@
 # Finds what the build needs and names each missing piece with its Debian package.
 # Names in NEEDS lists of CMakeLists.txt are mapped to link targets here: gm_dep_<name>.
 
+set(GM_STANDINS OFF CACHE STRING "ON: what is missing is stood in for, for tests on a GPU machine; ALL: what is there as well")
+include(${CMAKE_CURRENT_LIST_DIR}/standin.cmake)
 set(missing "")
 macro(gm_need name header library package)
   find_path(GM_${name}_INCLUDE ${header} PATH_SUFFIXES ${ARGN})
   find_library(GM_${name}_LIBRARY ${library})
-  if(NOT GM_${name}_INCLUDE OR NOT GM_${name}_LIBRARY)
+  if(GM_STANDINS STREQUAL ALL OR (GM_STANDINS AND (NOT GM_${name}_INCLUDE OR NOT GM_${name}_LIBRARY)))
+    gm_standin(${name})
+  elseif(NOT GM_${name}_INCLUDE OR NOT GM_${name}_LIBRARY)
     list(APPEND missing "${name} (Debian: ${package})")
   else()
     add_library(gm_dep_${name} INTERFACE)

@@ -3,6 +3,7 @@
 # gmner-sim-check.so every access of a kernel is checked.
 enable_language(CXX)
 include(${CMAKE_CURRENT_LIST_DIR}/toolkit.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/module_tests.cmake)
 find_path(GM_CUDA_INCLUDE cublasLt.h PATHS ${GM_CUDA_TOOLKIT}/include NO_DEFAULT_PATH)
 if(NOT GM_CUDA_INCLUDE)
   message(FATAL_ERROR "GM_SIM=ON: ${GM_CUDA_TOOLKIT}/include has no cublasLt.h; -DGM_CUDA_INCLUDE=folder names the toolkit's headers")
@@ -76,7 +77,7 @@ function(gm_sim_modules)
   endforeach()
   set_target_properties(gm_module_sim_fast PROPERTIES OUTPUT_NAME gmner-sim)
   set_target_properties(gm_module_sim_check PROPERTIES OUTPUT_NAME gmner-sim-check)
-  install(TARGETS gm_module_sim_fast LIBRARY DESTINATION lib/gmner)
+  install(TARGETS gm_module_sim_fast LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/gmner)
 endfunction()
 
 # A program of the simulator's own tests, with the order and checks that its name says: device_test_random, ...
@@ -111,18 +112,8 @@ endfunction()
 # The operations' tests on the simulator: each with the fast module in order, in reverse and in three random orders, and
 # once with every access checked.
 function(gm_sim_operation_tests)
-  set(folder ${CMAKE_SOURCE_DIR}/tests)
-  add_library(gm_sim_test_support STATIC ${folder}/support/kernel_test.c ${folder}/support/kernel_targets_module.c
-              ${folder}/support/support.c ${folder}/gpu/targets.c)
-  target_compile_definitions(gm_sim_test_support PRIVATE GM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  gm_link(gm_sim_test_support gm_base cmocka ${CMAKE_DL_LIBS} m)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*/*_test.c)
-  foreach(source ${sources})
-    get_filename_component(name ${source} NAME_WE)
-    add_executable(sim_${name} ${source})
-    target_compile_definitions(sim_${name} PRIVATE GM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-    target_compile_options(sim_${name} PRIVATE -Wno-missing-prototypes)
-    gm_link(sim_${name} gm_sim_test_support)
+  gm_module_test_programs(sim)
+  foreach(name ${sim_tests})
     foreach(run fast,seq fast,rev fast,random,1 fast,random,2 fast,random,3 check,seq)
       string(REPLACE "," ";" parts ${run})
       string(REPLACE "," "_" suffix ${run})

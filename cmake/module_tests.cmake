@@ -1,0 +1,20 @@
+# The operations' tests on a device module alone: programs <prefix>_<op>_test, which run on the module that the environment
+# variable GM_TEST_MODULE names. Their names, without the prefix, are left in <prefix>_tests.
+function(gm_module_test_programs prefix)
+  set(folder ${CMAKE_SOURCE_DIR}/tests)
+  add_library(gm_${prefix}_test_support STATIC ${folder}/support/kernel_test.c ${folder}/support/kernel_targets_module.c
+              ${folder}/support/support.c ${folder}/gpu/targets.c)
+  target_compile_definitions(gm_${prefix}_test_support PRIVATE GM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  gm_link(gm_${prefix}_test_support gm_base cmocka ${CMAKE_DL_LIBS} m)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*/*_test.c)
+  set(names "")
+  foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${prefix}_${name} ${source})
+    target_compile_definitions(${prefix}_${name} PRIVATE GM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    target_compile_options(${prefix}_${name} PRIVATE -Wno-missing-prototypes)
+    gm_link(${prefix}_${name} gm_${prefix}_test_support)
+    list(APPEND names ${name})
+  endforeach()
+  set(${prefix}_tests ${names} PARENT_SCOPE)
+endfunction()
