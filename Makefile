@@ -7,7 +7,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all sim cuda setup quickstart test mutate install clean format format-check help
+.PHONY: all sim cuda setup quickstart test test-gpu bench-gpu mutate install clean format format-check help
 
 all:
 	tools/build $(BUILD) $(CC) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DGM_TESTS=OFF $(CMAKE_FLAGS)
@@ -30,6 +30,12 @@ quickstart: setup
 
 test: setup
 	JOBS=$(JOBS) tools/test
+
+test-gpu:
+	JOBS=$(JOBS) tests/gpu/run
+
+bench-gpu:
+	JOBS=$(JOBS) benchmarks/gpu/run
 
 mutate:
 	tools/get-cuda > /dev/null
@@ -54,6 +60,8 @@ help:
 	@echo 'make setup        install what is missing (Debian, root or sudo), or name it'
 	@echo 'make quickstart   set up, build, fetch weights, synthesise, train, evaluate, predict'
 	@echo 'make test         set up, build three times, all tests'
+	@echo 'make test-gpu     on a machine with a GPU: operations and training steps there, then compute-sanitizer (CUDA toolkit, cmake, gcc)'
+	@echo 'make bench-gpu    on a machine with a GPU: kernels and training steps timed, beside PyTorch where it is installed'
 	@echo 'make mutate       break the CUDA kernels in hundreds of places: the tests must notice (about an hour)'
 	@echo 'make install      CMAKE_FLAGS=-DCMAKE_INSTALL_PREFIX=... chooses where'
 	@echo 'make format       clang-format on all sources (format-check: only look)'

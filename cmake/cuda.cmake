@@ -35,12 +35,13 @@ function(gm_cuda_module)
   install(TARGETS gm_module_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/gmner)
 endfunction()
 
-# The operations' tests and whole training steps on the GPU at hand (label gpu), and the operations' tests with small shapes
-# under compute-sanitizer (labels memcheck, racecheck, synccheck, initcheck). Target gpu_tests builds what they need.
-# tests/gpu/run runs them; a test that finds it cannot run has failed there.
+# The operations' tests and whole steps on the GPU at hand (label gpu), and the operations' tests with small shapes under
+# compute-sanitizer (labels memcheck, racecheck, synccheck, initcheck). Target gpu_tests builds what they need. tests/gpu/run
+# runs them; a test that finds it cannot run has failed there.
 function(gm_gpu_tests)
   include(${CMAKE_SOURCE_DIR}/cmake/module_tests.cmake)
   find_program(GM_COMPUTE_SANITIZER compute-sanitizer HINTS ${GM_CUDA_TOOLKIT}/bin ${GM_CUDA_TOOLKIT}/extras/compute-sanitizer REQUIRED)
+  set(check_with ${GM_COMPUTE_SANITIZER} --error-exitcode 9 --tool)
   gm_module_test_programs(gpu)
   list(FILTER gpu_tests EXCLUDE REGEX "_fixture_test$") # these compare with files that such a machine lacks
   add_custom_target(gpu_tests DEPENDS gm_module_cuda)
@@ -48,15 +49,19 @@ function(gm_gpu_tests)
     add_dependencies(gpu_tests gpu_${name})
     gm_gpu_test(gpu_${name} gpu "" $<TARGET_FILE:gpu_${name}>)
     foreach(tool memcheck racecheck synccheck initcheck)
-      gm_gpu_test(gpu_${name}_${tool} ${tool} GM_TEST_SMALL=1 ${GM_COMPUTE_SANITIZER} --tool ${tool} --error-exitcode 9 $<TARGET_FILE:gpu_${name}>)
+      gm_gpu_test(gpu_${name}_${tool} ${tool} GM_TEST_SMALL=1 ${check_with} ${tool} $<TARGET_FILE:gpu_${name}>)
     endforeach()
   endforeach()
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/device/*_test.c)
   foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
-    add_dependencies(gpu_tests ${name})
-    gm_gpu_test(gpu_${name} gpu GM_TEST_DEVICE=cuda $<TARGET_FILE:${name}>)
+    add_executable(gpu_${name} ${source})
+    target_compile_options(gpu_${name} PRIVATE -Wno-missing-prototypes)
+    gm_link(gpu_${name} gm_train gm_test_support)
+    add_dependencies(gpu_tests gpu_${name})
+    gm_gpu_test(gpu_${name} gpu GM_TEST_DEVICE=cuda $<TARGET_FILE:gpu_${name}>)
   endforeach()
+  gm_gpu_test(gpu_short_device_test_memcheck memcheck GM_TEST_DEVICE=cuda ${check_with} memcheck $<TARGET_FILE:gpu_short_device_test>)
 endfunction()
 
 function(gm_gpu_test name label environment)
