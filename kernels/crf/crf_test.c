@@ -5,8 +5,9 @@
 #include "crf/crf.h"
 #include "crf/crf_reference.h"
 
-/* Behind the last word come BEHIND rows that belong to demit's capacity, then one that does not. */
-enum { PARTS = 4, BEHIND = 2, TAIL = 3 };
+/* Behind the last word come BEHIND rows that belong to demit's capacity, more numbers than a block has threads, then one
+ * that does not. */
+enum { PARTS = 4, BEHIND = 9, TAIL = 10 };
 enum { EMIT, TRANS, START, END }; /* inputs, and their gradients in the same order */
 
 typedef struct problem {
