@@ -124,9 +124,14 @@ class Bench:
                 return words
             words |= more
 
-    def compile(self, worker, op, variant):
-        """The object's bytes, or None where this is no C++."""
+    def compile(self, worker, op, variant, mutant=None):
+        """The object's bytes, or None where this is no C++. The worker's copy of the source is broken only meanwhile."""
+        copy = worker / Path(mutant.path).relative_to("kernels") if mutant else None
+        if mutant:
+            copy.write_text(mutant.apply(self.sources[mutant.path]))
         done = subprocess.run(self.compile_command(op, variant), cwd=worker, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if mutant:
+            copy.write_text(self.sources[mutant.path])
         return (worker / "mutant.o").read_bytes() if done.returncode == 0 else None
 
     def link(self, worker, op, variant):
@@ -177,31 +182,22 @@ class Bench:
         return how, usage.ru_utime + usage.ru_stime
 
     def judge(self, mutant):
-        worker = self.workers.get()
-        started = time.monotonic()
-        path = worker / Path(mutant.path).relative_to("kernels")
+        worker, started, kinds = self.workers.get(), time.monotonic(), []
         try:
-            for op in mutant.ops:  # before the source is broken
-                self.baseline(worker, op, "fast")
-                self.baseline(worker, op, "check")
-            path.write_text(mutant.apply(self.sources[mutant.path]))
-            started = time.monotonic()
-            kinds = []
             for op in mutant.ops:
-                kind, how = self.judge_by(worker, op)
+                kind, how = self.judge_by(worker, op, mutant)
                 kinds.append(kind)
                 if kind == "killed":
                     break
-            last = next(k for k in ("killed", "survived", "same", "invalid") if k in kinds)
-            return Verdict(last, how if last == "killed" else "", time.monotonic() - started)
         finally:
-            path.write_text(self.sources[mutant.path])
             self.workers.put(worker)
+        last = next(k for k in ("killed", "survived", "same", "invalid") if k in kinds)
+        return Verdict(last, how if last == "killed" else "", time.monotonic() - started)
 
-    def judge_by(self, worker, op):
+    def judge_by(self, worker, op, mutant):
         for variant in ("fast", "check"):
             baseline = self.baseline(worker, op, variant)
-            made = self.compile(worker, op, variant)
+            made = self.compile(worker, op, variant, mutant)
             if made is None:
                 return "invalid", ""
             if made == baseline["object"]:
