@@ -40,7 +40,6 @@ int32_t gm_tokenizer_size(const gm_tokenizer *t);
 /* True where case is lost: WordPiece with lower case. */
 bool gm_tokenizer_is_uncased(const gm_tokenizer *t);
 
-typedef struct gm_special_ids { int32_t begin, end, pad, unknown; } gm_special_ids;
 gm_special_ids gm_tokenizer_special(const gm_tokenizer *t);
 
 /* Appends the pieces of a text, without begin and end. RoBERTa's text is read as if a blank stood before it

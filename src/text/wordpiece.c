@@ -27,7 +27,7 @@ struct gm_wordpiece {
     uint32_t mask;
     uint32_t continued; /* hash of "##" */
     size_t longest;     /* bytes of the longest piece, "##" included */
-    int32_t unk, cls, sep;
+    gm_special_ids special;
     bool lower_case;
 };
 
@@ -114,33 +114,35 @@ static gm_status fill_table(gm_wordpiece *w, const char *path, gm_err *err)
     return GM_OK;
 }
 
-static gm_status find_special(const gm_wordpiece *w, const char *path, const char *piece, int32_t *id, gm_err *err)
+static gm_status find_special(const gm_wordpiece *w, const char *path, const gm_special_names *names, const char *piece,
+                              int32_t *id, gm_err *err)
 {
     *id = gm_wordpiece_find(w, piece);
     if (*id >= 0) return GM_OK;
-    return gm_fail(
-        err, GM_ERR_FORMAT,
-        "%s: the piece %s is missing among %d: [UNK] [CLS] [SEP] [PAD] are needed, is this BERT's vocab.txt?", path,
-        piece, (int)w->count);
+    return gm_fail(err, GM_ERR_FORMAT,
+                   "%s: the piece %s is missing among %d: %s %s %s %s are needed, is this the encoder's vocab.txt?", path,
+                   piece, (int)w->count, names->unknown, names->begin, names->end, names->pad);
 }
 
 /* Builds everything from w->text. */
-static gm_status understand(gm_wordpiece *w, const char *place, size_t bytes, gm_err *err)
+static gm_status understand(gm_wordpiece *w, const char *place, size_t bytes, const gm_special_names *names, gm_err *err)
 {
-    int32_t pad;
     if (bytes > INT32_MAX)
         return gm_fail(err, GM_ERR_FORMAT, "%s: %zu bytes are too long for a vocabulary: is this vocab.txt?", place,
                        bytes);
     GM_TRY(cut_lines(w, place, bytes, err));
     GM_TRY(fill_table(w, place, err));
-    GM_TRY(find_special(w, place, "[UNK]", &w->unk, err));
-    GM_TRY(find_special(w, place, "[CLS]", &w->cls, err));
-    GM_TRY(find_special(w, place, "[SEP]", &w->sep, err));
-    return find_special(w, place, "[PAD]", &pad, err);
+    GM_TRY(find_special(w, place, names, names->unknown, &w->special.unknown, err));
+    GM_TRY(find_special(w, place, names, names->begin, &w->special.begin, err));
+    GM_TRY(find_special(w, place, names, names->end, &w->special.end, err));
+    return find_special(w, place, names, names->pad, &w->special.pad, err);
 }
 
+static const gm_special_names bert_names = { "[CLS]", "[SEP]", "[PAD]", "[UNK]" };
+
 /* Takes over `text`, also when it fails. */
-static gm_status make(const char *place, char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err)
+static gm_status make(const char *place, char *text, size_t bytes, bool lower_case, const gm_special_names *names,
+                      gm_wordpiece **w, gm_err *err)
 {
     gm_wordpiece *made = gm_calloc(1, sizeof *made);
     if (made == NULL) {
@@ -150,7 +152,7 @@ static gm_status make(const char *place, char *text, size_t bytes, bool lower_ca
     made->lower_case = lower_case;
     made->continued = hash_of("##", 2);
     made->text = text;
-    const gm_status status = understand(made, place, bytes, err);
+    const gm_status status = understand(made, place, bytes, names, err);
     if (status == GM_OK)
         *w = made;
     else
@@ -164,16 +166,22 @@ gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiec
     size_t bytes = 0;
     *w = NULL;
     GM_TRY(gm_file_read(vocab_path, &text, &bytes, err));
-    return make(vocab_path, text, bytes, lower_case, w, err);
+    return make(vocab_path, text, bytes, lower_case, &bert_names, w, err);
+}
+
+gm_status gm_wordpiece_parse_named(const char *place, const char *text, size_t bytes, bool lower_case,
+                                   const gm_special_names *names, gm_wordpiece **w, gm_err *err)
+{
+    *w = NULL;
+    char *copy = gm_strndup(text, bytes);
+    if (copy == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
+    return make(place, copy, bytes, lower_case, names, w, err);
 }
 
 gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w,
                              gm_err *err)
 {
-    *w = NULL;
-    char *copy = gm_strndup(text, bytes);
-    if (copy == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
-    return make(place, copy, bytes, lower_case, w, err);
+    return gm_wordpiece_parse_named(place, text, bytes, lower_case, &bert_names, w, err);
 }
 
 void gm_wordpiece_destroy(gm_wordpiece *w)
@@ -196,19 +204,13 @@ int32_t gm_wordpiece_find(const gm_wordpiece *w, const char *piece)
 
 const char *gm_wordpiece_piece(const gm_wordpiece *w, int32_t id) { return w->text + w->start[id]; }
 
-/* ---- one text ---- */
+gm_special_ids gm_wordpiece_special(const gm_wordpiece *w) { return w->special; }
 
-void gm_pieces_free(gm_pieces *p)
-{
-    gm_free(p->items);
-    *p = (gm_pieces){ 0 };
-}
+/* ---- one text ---- */
 
 static gm_status add_to(gm_pieces *out, int32_t id, const gm_char *first, const gm_char *last, gm_err *err)
 {
-    GM_TRY(gm_grow((void **)&out->items, &out->capacity, out->count, sizeof *out->items, err));
-    out->items[out->count++] = (gm_piece){ id, first->start, last->end };
-    return GM_OK;
+    return gm_pieces_add(out, (gm_piece){ id, first->start, last->end }, err);
 }
 
 /* The longest piece that begins at character `from` of a word; *to becomes the character behind it. `at` are the
@@ -238,7 +240,7 @@ static int32_t longest_piece(const gm_wordpiece *w, const char *bytes, const siz
 /* A word that cannot be covered to its end, or is too long to be one, is a single [UNK]. */
 static gm_status add_word(const gm_wordpiece *w, const gm_char *word, size_t length, gm_pieces *out, gm_err *err)
 {
-    if (length > WORD_MAX) return add_to(out, w->unk, word, word + length - 1, err);
+    if (length > WORD_MAX) return add_to(out, w->special.unknown, word, word + length - 1, err);
     char bytes[WORD_MAX * CHAR_BYTES_MAX];
     size_t at[WORD_MAX + 1] = { 0 };
     for (size_t i = 0; i < length; i++)
@@ -248,7 +250,7 @@ static gm_status add_word(const gm_wordpiece *w, const gm_char *word, size_t len
         const int32_t id = longest_piece(w, bytes, at, from, length, &to);
         if (id < 0) {
             out->count = before;
-            return add_to(out, w->unk, word, word + length - 1, err);
+            return add_to(out, w->special.unknown, word, word + length - 1, err);
         }
         GM_TRY(add_to(out, id, word + from, word + to - 1, err));
     }
@@ -270,73 +272,42 @@ static gm_status add_text(const gm_wordpiece *w, const char *text, size_t n, gm_
     return GM_OK;
 }
 
+gm_status gm_wordpiece_encode_with(const gm_wordpiece *w, gm_chars *chars, const char *text, size_t n, gm_pieces *out,
+                                   gm_err *err)
+{
+    const size_t before = out->count;
+    const gm_status s = add_text(w, text, n, chars, out, err);
+    if (s != GM_OK) out->count = before;
+    return s;
+}
+
 gm_status gm_wordpiece_encode(const gm_wordpiece *w, const char *text, size_t n, gm_pieces *out, gm_err *err)
 {
     gm_chars chars = { 0 };
-    const size_t before = out->count;
-    const gm_status s = add_text(w, text, n, &chars, out, err);
-    if (s != GM_OK) out->count = before;
+    const gm_status s = gm_wordpiece_encode_with(w, &chars, text, n, out, err);
     gm_chars_free(&chars);
     return s;
 }
 
 /* ---- one sentence ---- */
 
-/* Appends word after word to `out` while it fits into `room` pieces, and writes where each begins. */
-static gm_status add_words(const gm_wordpiece *w, char *const *words, int32_t count, size_t room, gm_chars *chars,
-                           gm_pieces *pieces, gm_encoded *out, gm_err *err)
+typedef struct worker {
+    const gm_wordpiece *w;
+    gm_chars chars;
+} worker;
+
+static gm_status encode_word(void *self, const char *word, size_t n, gm_pieces *out, gm_err *err)
 {
-    for (int32_t i = 0; i < count; i++) {
-        const size_t before = pieces->count;
-        if (add_text(w, words[i], strlen(words[i]), chars, pieces, err) != GM_OK)
-            return gm_fail_at(err, "word %d", (int)i);
-        if (pieces->count == before) GM_TRY(add_to(pieces, w->unk, &(gm_char){ 0 }, &(gm_char){ 0 }, err));
-        if (pieces->count > room) {
-            out->is_cut = true;
-            pieces->count = i > 0 ? before : room;
-            if (i > 0) return GM_OK;
-        }
-        out->first_piece[i] = (int32_t)before + 1;
-        out->words = i + 1;
-        if (out->is_cut) return GM_OK;
-    }
-    return GM_OK;
+    worker *own = self;
+    return gm_wordpiece_encode_with(own->w, &own->chars, word, n, out, err);
 }
 
 gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32_t count, int32_t max_len,
                                 gm_encoded *out, gm_err *err)
 {
-    *out = (gm_encoded){ 0 };
-    if (count < 0 || max_len < 3)
-        return gm_fail(
-            err, GM_ERR_SHAPE,
-            "a sentence of %d words in %d pieces: expected no negative count and room for [CLS], one piece, [SEP]",
-            (int)count, (int)max_len);
-    gm_chars chars = { 0 };
-    gm_pieces pieces = { 0 };
-    gm_status s = GM_OK;
-    out->first_piece = gm_malloc((size_t)count * sizeof *out->first_piece);
-    if (out->first_piece == NULL)
-        s = gm_fail(err, GM_ERR_NOMEM, "out of memory for a sentence of %d words", (int)count);
-    if (s == GM_OK) s = add_words(w, words, count, (size_t)max_len - 2, &chars, &pieces, out, err);
-    if (s == GM_OK && (out->ids = gm_malloc((pieces.count + 2) * sizeof *out->ids)) == NULL)
-        s = gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu pieces", pieces.count + 2);
-    if (s == GM_OK) {
-        out->count = (int32_t)pieces.count + 2;
-        out->ids[0] = w->cls;
-        for (size_t i = 0; i < pieces.count; i++) out->ids[i + 1] = pieces.items[i].id;
-        out->ids[pieces.count + 1] = w->sep;
-    } else {
-        gm_encoded_free(out);
-    }
-    gm_chars_free(&chars);
-    gm_pieces_free(&pieces);
+    worker own = { .w = w };
+    const gm_word_encoder encoder = { encode_word, &own, w->special };
+    const gm_status s = gm_encoded_make(&encoder, words, count, max_len, out, err);
+    gm_chars_free(&own.chars);
     return s;
-}
-
-void gm_encoded_free(gm_encoded *e)
-{
-    gm_free(e->ids);
-    gm_free(e->first_piece);
-    *e = (gm_encoded){ 0 };
 }

@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "text/normalize.h"
+#include "text/pieces.h"
 
 typedef struct gm_wordpiece gm_wordpiece;
 
@@ -16,31 +17,26 @@ typedef struct gm_wordpiece gm_wordpiece;
 gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiece **w, gm_err *err);
 /* The same from bytes in memory, which are copied; `place` stands in messages. */
 gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err);
+
+/* Vocabularies whose special pieces bear other names, as MPNet's: all four are needed. */
+gm_status gm_wordpiece_parse_named(const char *place, const char *text, size_t bytes, bool lower_case,
+                                   const gm_special_names *names, gm_wordpiece **w, gm_err *err);
 void gm_wordpiece_destroy(gm_wordpiece *w);
 int32_t gm_wordpiece_size(const gm_wordpiece *w);
 int32_t gm_wordpiece_find(const gm_wordpiece *w, const char *piece); /* -1 when unknown */
 const char *gm_wordpiece_piece(const gm_wordpiece *w, int32_t id);   /* the vocabulary's */
 
-/* One piece with the bytes of the input it came from, [start, end). */
-typedef struct gm_piece { int32_t id; int32_t start, end; } gm_piece;
-typedef struct gm_pieces { gm_piece *items; size_t count, capacity; } gm_pieces;
-void gm_pieces_free(gm_pieces *p);
+gm_special_ids gm_wordpiece_special(const gm_wordpiece *w);
 
 /* Appends the pieces of a text (no [CLS], no [SEP]). A literal "[SEP]" is text. Bad UTF-8: GM_ERR_DATA with the offset. */
 gm_status gm_wordpiece_encode(const gm_wordpiece *w, const char *text, size_t n, gm_pieces *out, gm_err *err);
+/* The same with memory of the caller's for the normalised text, used again from call to call. */
+gm_status gm_wordpiece_encode_with(const gm_wordpiece *w, gm_chars *chars, const char *text, size_t n, gm_pieces *out,
+                                   gm_err *err);
 
-/* A sentence of words as the encoder reads it: [CLS] pieces of each word [SEP]. */
-typedef struct gm_encoded {
-    int32_t *ids;          /* [count] */
-    int32_t count;
-    int32_t *first_piece;  /* [words] index into ids of each kept word's first piece */
-    int32_t words;         /* kept words: fewer than given when the sentence was cut at a word */
-    bool is_cut;
-} gm_encoded;
 /* A word without pieces becomes one [UNK]. Words are kept while they fit whole into max_len with [SEP]; where not even
  * the first word fits, its first max_len - 2 pieces are kept. */
 gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32_t count, int32_t max_len, gm_encoded *out,
                                 gm_err *err);
-void gm_encoded_free(gm_encoded *e);
 
 #endif
