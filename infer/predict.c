@@ -269,7 +269,7 @@ static int predict_main(int argc, char **argv)
         { "threads", GM_OPT_INT, &o.threads, "N", "worker threads; results do not depend on it", false },
         { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
-        { "precision", GM_OPT_STR, &o.precision, "NAME", "fp32 or bf16 (on a GPU)", false },
+        { "precision", GM_OPT_STR, &o.precision, "NAME", "fp32 or bf16", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
     };
     bool done = false;

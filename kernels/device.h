@@ -9,6 +9,9 @@
 #include "base/philox.h"
 #include "base/status.h"
 
+/* Of activations and of what products read; sums are float in either case. */
+typedef enum gm_float_type { GM_FP32, GM_BF16, GM_PRECISION_COUNT } gm_float_type;
+
 /* Learning rates a step has: parameter groups name one of them. */
 typedef enum gm_rate { GM_RATE_ENCODER, GM_RATE_HEAD, GM_RATE_CRF, GM_RATE_COUNT } gm_rate;
 

@@ -5,10 +5,11 @@
 #include "kernels.h"
 
 typedef struct gm_gemm {
-    const float *a;           /* [m, k], or [k, m] when a_transposed */
-    const float *b;           /* [k, n], or [n, k] when b_transposed */
+    const void *a;            /* [m, k], or [k, m] when a_transposed */
+    const void *b;            /* [k, n], or [n, k] when b_transposed */
     const float *bias;        /* [n] or NULL */
-    float *c;                 /* [m, n] */
+    void *c;                  /* [m, n] */
+    gm_float_type in, out;    /* of a and b, of c; sums are float */
     int32_t m, n, k;
     bool a_transposed, b_transposed, add; /* add: c += */
 } gm_gemm;

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "activation_cpu.h"
+
 enum { CHUNK = 16384 }; /* elements a thread takes at once */
 
 /* The step's factors, made once in double: at step 1 the second correction is 1 - .999, which float would round to
@@ -43,6 +45,12 @@ static void update(float *restrict param, float *restrict m, float *restrict v, 
     }
 }
 
+/* The new parameters in bf16 as well, while they are in the cache. */
+static void copy_from(const gm_adamw *a, int64_t at, int64_t n)
+{
+    if (GM_HAS_BF16 && a->copy != NULL) gm_narrow(a->param + at, (gm_act *)a->copy + at, (int32_t)n);
+}
+
 static gm_status adamw_forward(const gm_adamw *a, gm_device *dev)
 {
     const factors f = factors_of(a, dev->step);
@@ -52,14 +60,18 @@ static gm_status adamw_forward(const gm_adamw *a, gm_device *dev)
     if (a->row == NULL) {
         const int64_t total = rows * width;
         #pragma omp parallel for schedule(static) num_threads(dev->threads)
-        for (int64_t at = 0; at < total; at += CHUNK)
-            update(a->param + at, a->m + at, a->v + at, a->grad + at, total - at < CHUNK ? total - at : CHUNK, f);
+        for (int64_t at = 0; at < total; at += CHUNK) {
+            const int64_t n = total - at < CHUNK ? total - at : CHUNK;
+            update(a->param + at, a->m + at, a->v + at, a->grad + at, n, f);
+            copy_from(a, at, n);
+        }
         return GM_OK;
     }
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t r = 0; r < rows; r++) {
         const int64_t at = a->row[r] * width;
         update(a->param + at, a->m + at, a->v + at, a->grad + r * width, width, f);
+        copy_from(a, at, width);
     }
     return GM_OK;
 }

@@ -3,7 +3,7 @@
  * (keys - queries). A sequence without keys gives zeros. Rows of a head lie at row * stride + head * width, so q, k and v may
  * be columns of one [tokens, 3 hidden] tensor. Probabilities are never stored: backward recomputes them from lse.
  * Dropout element = head * 512 + key, position = query: at most 512 keys with dropout. A GPU takes heads of up to 128
- * columns. Rows behind the last sequence are set to zero, up to q_rows of out and dq, k_rows of dk and dv.
+ * columns, and so does the CPU in bf16, which also takes up to 1024 rows a sequence. Rows behind the last sequence are set to zero, up to q_rows of out and dq, k_rows of dk and dv.
  * Work: 4 x queries x keys x hidden flops. */
 #ifndef GM_ATTENTION_H
 #define GM_ATTENTION_H

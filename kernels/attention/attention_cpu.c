@@ -2,15 +2,21 @@
  * that scores stay in the cache and any length fits the stack. Forward keeps a running maximum and sum (Milakov and
  * Gimelshein 2018); backward recomputes probabilities from lse and takes rowsum(dout * out) for the sum over keys that
  * the softmax derivative needs (Dao et al. 2022, appendix B.4), which holds with dropout as well.
- * All five products run through one register-blocked loop; each sum's order depends on the lengths alone. */
+ * All five products run through one register-blocked loop; each sum's order depends on the lengths alone. In bf16 a pair's
+ * rows are widened into scratch on the stack and what it gives is rounded from there, once. */
 #include "attention/attention.h"
 
+#include <string.h>
+
+#include "activation_cpu.h"
 #include "dropout_cpu.h"
-#include "vector_cpu.h"
 
 /* A block of scores is 32 KiB; 64 queries make the transposition of a key tile small beside its use. DEPTH columns are
  * transposed at a time, so that the width of a head has no limit. KEYS is a multiple of 32 for gm_drop_scales. */
 enum { QUERIES = 64, KEYS = 128, DEPTH = 64, ROWS = 4 };
+
+/* Scratch of one of a pair's tensors in bf16, which bounds its size; floats are worked on where they lie. */
+enum { MOST_ROWS = 1024, MOST_WIDTH = 128, SCRATCH = GM_HAS_BF16 ? MOST_ROWS * MOST_WIDTH : 1 };
 
 /* Rows of one head: row i at at + i * stride. */
 typedef struct rows { const float *at; ptrdiff_t stride; } rows;
@@ -27,9 +33,30 @@ typedef struct pair {
     uint64_t seed;
 } pair;
 
-static rows rows_of(const void *base, int32_t stride, int32_t first, int32_t column)
+static size_t offset(int32_t stride, int32_t first, int32_t column) { return (size_t)first * (size_t)stride + (size_t)column; }
+
+/* n rows of a head, read. */
+static rows rows_of(const void *base, int32_t stride, int32_t first, int32_t column, int32_t n, int32_t width, float *scratch)
 {
-    return (rows){ (const float *)base + (ptrdiff_t)first * stride + column, stride };
+    const gm_act *from = (const gm_act *)base + offset(stride, first, column);
+    if (!GM_HAS_BF16) return (rows){ (const float *)(const void *)from, stride };
+    for (int32_t i = 0; i < n; i++) gm_widen(from + (ptrdiff_t)i * stride, scratch + (ptrdiff_t)i * width, width);
+    return (rows){ scratch, width };
+}
+
+/* Rows of a head, to be written: where, and with which stride. */
+typedef struct room { float *at; int32_t stride; } room;
+static room room_for(void *base, int32_t stride, int32_t first, int32_t column, int32_t width, float *scratch)
+{
+    if (GM_HAS_BF16) return (room){ scratch, width };
+    return (room){ (float *)base + offset(stride, first, column), stride };
+}
+
+/* What was written goes to its place. */
+static void put_away(room from, void *base, int32_t stride, int32_t first, int32_t column, int32_t n, int32_t width)
+{
+    gm_act *to = (gm_act *)base + offset(stride, first, column);
+    for (int32_t i = 0; GM_HAS_BF16 && i < n; i++) gm_narrow(from.at + (ptrdiff_t)i * from.stride, to + (ptrdiff_t)i * stride, width);
 }
 
 static rows rows_from(rows r, int32_t first) { return (rows){ r.at + first * r.stride, r.stride }; }
@@ -185,7 +212,17 @@ static void zero_rows(float *at, int32_t stride, int32_t n, int32_t width)
 /* Rows of all heads from the end of the last sequence, `first`, to `end`; none where `end` is not set. */
 static void zero_behind(void *to, int32_t stride, int32_t first, int32_t end, int32_t hidden)
 {
-    zero_rows((float *)to + (ptrdiff_t)first * stride, stride, end - first, hidden);
+    for (int32_t i = first; i < end; i++) memset((gm_act *)to + (ptrdiff_t)i * stride, 0, (size_t)hidden * sizeof(gm_act));
+}
+
+/* Whether all pairs fit the scratch. */
+static gm_status check_size(const int32_t *cu_q, const int32_t *cu_k, int32_t sequences, int32_t width, gm_err *err)
+{
+    for (int32_t s = 0; GM_HAS_BF16 && s < sequences; s++)
+        if (cu_q[s + 1] - cu_q[s] > MOST_ROWS || cu_k[s + 1] - cu_k[s] > MOST_ROWS || width > MOST_WIDTH)
+            return gm_fail(err, GM_ERR_SHAPE, "attention: sequence %d has %d queries and %d keys of %d columns; in bf16 the cpu takes up to %d rows of %d: use fp32",
+                           s, cu_q[s + 1] - cu_q[s], cu_k[s + 1] - cu_k[s], width, MOST_ROWS, MOST_WIDTH);
+    return GM_OK;
 }
 
 static void scale_row(float *row, int32_t n, float by)
@@ -222,24 +259,29 @@ static void forward_block(const pair *p, int32_t first, int32_t m, float *out, i
     }
 }
 
+static void forward_pair(const gm_attention *a, int32_t sequence, int32_t head, uint64_t seed)
+{
+    const int32_t column = head * a->width, q0 = a->cu_q[sequence], k0 = a->cu_k[sequence];
+    const int32_t queries = a->cu_q[sequence + 1] - q0, keys = a->cu_k[sequence + 1] - k0;
+    float q[SCRATCH], k[SCRATCH], v[SCRATCH], out[SCRATCH];
+    const pair p = { rows_of(a->q, a->q_stride, q0, column, queries, a->width, q), rows_of(a->k, a->k_stride, k0, column, keys, a->width, k),
+                     rows_of(a->v, a->v_stride, k0, column, keys, a->width, v), queries, keys, a->width, sequence, head,
+                     a->bias ? a->bias + (ptrdiff_t)head * (2 * a->bias_reach + 1) + a->bias_reach : NULL,
+                     a->bias_reach, a->is_causal, a->scale, &a->drop, seed };
+    const room to = room_for(a->out, a->out_stride, q0, column, a->width, out);
+    for (int32_t i = 0; i < queries; i += QUERIES)
+        forward_block(&p, i, at_most(QUERIES, queries - i), to.at + (ptrdiff_t)i * to.stride, to.stride,
+                      a->lse ? a->lse + (ptrdiff_t)(q0 + i) * a->heads + head : NULL, a->heads);
+    put_away(to, a->out, a->out_stride, q0, column, queries, a->width);
+}
+
 static gm_status attention_forward(const gm_attention *a, gm_device *dev)
 {
     const int32_t pairs = a->sequences * a->heads;
+    const uint64_t seed = a->drop.p > 0.0f ? dev->step->seed : 0;
+    GM_TRY(check_size(a->cu_q, a->cu_k, a->sequences, a->width, dev->err));
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (int32_t at = 0; at < pairs; at++) {
-        const int32_t sequence = at / a->heads, head = at % a->heads, column = head * a->width;
-        const int32_t q0 = a->cu_q[sequence], k0 = a->cu_k[sequence];
-        const pair p = { rows_of(a->q, a->q_stride, q0, column), rows_of(a->k, a->k_stride, k0, column),
-                         rows_of(a->v, a->v_stride, k0, column), a->cu_q[sequence + 1] - q0, a->cu_k[sequence + 1] - k0,
-                         a->width, sequence, head,
-                         a->bias ? a->bias + (ptrdiff_t)head * (2 * a->bias_reach + 1) + a->bias_reach : NULL,
-                         a->bias_reach, a->is_causal, a->scale, &a->drop, a->drop.p > 0.0f ? dev->step->seed : 0 };
-        for (int32_t i = 0; i < p.queries; i += QUERIES) {
-            const ptrdiff_t row = q0 + i;
-            forward_block(&p, i, at_most(QUERIES, p.queries - i), (float *)a->out + row * a->out_stride + column,
-                          a->out_stride, a->lse ? a->lse + row * a->heads + head : NULL, a->heads);
-        }
-    }
+    for (int32_t at = 0; at < pairs; at++) forward_pair(a, at / a->heads, at % a->heads, seed);
     zero_behind(a->out, a->out_stride, a->cu_q[a->sequences], a->q_rows, a->heads * a->width);
     return GM_OK;
 }
@@ -249,8 +291,7 @@ typedef struct pair_grad {
     rows out, dout;
     const float *lse;         /* of query i at i * heads */
     int32_t heads;
-    float *dq, *dk, *dv;
-    int32_t dq_stride, dk_stride, dv_stride;
+    room dq, dk, dv;
     float *dbias;             /* as pair.bias */
 } pair_grad;
 
@@ -284,9 +325,9 @@ static void soften_grad(const pair *p, const pair_grad *g, int32_t query, int32_
 static void backward_pair(const pair *p, const pair_grad *g)
 {
     float s[QUERIES * KEYS], ds[QUERIES * KEYS];
-    zero_rows(g->dq, g->dq_stride, p->queries, p->width);
-    zero_rows(g->dk, g->dk_stride, p->keys, p->width);
-    zero_rows(g->dv, g->dv_stride, p->keys, p->width);
+    zero_rows(g->dq.at, g->dq.stride, p->queries, p->width);
+    zero_rows(g->dk.at, g->dk.stride, p->keys, p->width);
+    zero_rows(g->dv.at, g->dv.stride, p->keys, p->width);
     for (int32_t key = 0; key < p->keys; key += KEYS) {
         const int32_t n = at_most(KEYS, p->keys - key), ld = padded(n);
         const rows k = rows_from(p->k, key), v = rows_from(p->v, key);
@@ -296,13 +337,37 @@ static void backward_pair(const pair *p, const pair_grad *g)
             product_transposed(q, m, k, n, p->width, s);
             product_transposed(dout, m, v, n, p->width, ds);
             for (int32_t i = 0; i < m; i++) soften_grad(p, g, first + i, key, n, s + i * ld, ds + i * ld);
-            product((left){ s, 1, ld }, dout, g->dv + key * (ptrdiff_t)g->dv_stride, g->dv_stride, n, p->width, m,
+            product((left){ s, 1, ld }, dout, g->dv.at + key * (ptrdiff_t)g->dv.stride, g->dv.stride, n, p->width, m,
                     true);
-            product((left){ ds, 1, ld }, q, g->dk + key * (ptrdiff_t)g->dk_stride, g->dk_stride, n, p->width, m, true);
-            product((left){ ds, ld, 1 }, k, g->dq + first * (ptrdiff_t)g->dq_stride, g->dq_stride, m, p->width, n,
+            product((left){ ds, 1, ld }, q, g->dk.at + key * (ptrdiff_t)g->dk.stride, g->dk.stride, n, p->width, m, true);
+            product((left){ ds, ld, 1 }, k, g->dq.at + first * (ptrdiff_t)g->dq.stride, g->dq.stride, m, p->width, n,
                     true);
         }
     }
+}
+
+/* One (sequence, head) backwards. */
+static void backward_of(const gm_attention_grad *a, int32_t sequence, int32_t head, uint64_t seed)
+{
+    const int32_t width = a->width, column = head * width, q0 = a->cu_q[sequence], k0 = a->cu_k[sequence];
+    const int32_t queries = a->cu_q[sequence + 1] - q0, keys = a->cu_k[sequence + 1] - k0;
+    const ptrdiff_t middle = (ptrdiff_t)head * (2 * a->bias_reach + 1) + a->bias_reach;
+    float q[SCRATCH], k[SCRATCH], v[SCRATCH], out[SCRATCH], dout[SCRATCH], dq[SCRATCH], dk[SCRATCH], dv[SCRATCH];
+    const pair p = { rows_of(a->q, a->q_stride, q0, column, queries, width, q), rows_of(a->k, a->k_stride, k0, column, keys, width, k),
+                     rows_of(a->v, a->v_stride, k0, column, keys, width, v), queries, keys, width, sequence, head,
+                     a->bias ? a->bias + middle : NULL, a->bias_reach, a->is_causal, a->scale, &a->drop, seed };
+    const pair_grad g = { rows_of(a->out, a->out_stride, q0, column, queries, width, out),
+                          rows_of(a->dout, a->out_stride, q0, column, queries, width, dout),
+                          a->lse + (ptrdiff_t)q0 * a->heads + head,
+                          a->heads,
+                          room_for(a->dq, a->q_stride, q0, column, width, dq),
+                          room_for(a->dk, a->k_stride, k0, column, width, dk),
+                          room_for(a->dv, a->v_stride, k0, column, width, dv),
+                          a->dbias != NULL ? a->dbias + middle : NULL };
+    backward_pair(&p, &g);
+    put_away(g.dq, a->dq, a->q_stride, q0, column, queries, width);
+    put_away(g.dk, a->dk, a->k_stride, k0, column, keys, width);
+    put_away(g.dv, a->dv, a->v_stride, k0, column, keys, width);
 }
 
 /* All pairs of a head add to the same dbias: with one the threads share out heads, and each goes through its sequences
@@ -311,30 +376,12 @@ static gm_status attention_backward(const gm_attention_grad *a, gm_device *dev)
 {
     const bool by_head = a->dbias != NULL;
     const int32_t chunks = by_head ? a->heads : a->sequences * a->heads;
+    const uint64_t seed = a->drop.p > 0.0f ? dev->step->seed : 0;
+    GM_TRY(check_size(a->cu_q, a->cu_k, a->sequences, a->width, dev->err));
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t chunk = 0; chunk < chunks; chunk++) {
-        const int32_t head = chunk % a->heads, column = head * a->width;
         const int32_t from = by_head ? 0 : chunk / a->heads, to = by_head ? a->sequences : from + 1;
-        const ptrdiff_t middle = (ptrdiff_t)head * (2 * a->bias_reach + 1) + a->bias_reach;
-        for (int32_t sequence = from; sequence < to; sequence++) {
-            const int32_t q0 = a->cu_q[sequence], k0 = a->cu_k[sequence];
-            const pair p = { rows_of(a->q, a->q_stride, q0, column), rows_of(a->k, a->k_stride, k0, column),
-                             rows_of(a->v, a->v_stride, k0, column), a->cu_q[sequence + 1] - q0,
-                             a->cu_k[sequence + 1] - k0, a->width, sequence, head, a->bias ? a->bias + middle : NULL,
-                             a->bias_reach, a->is_causal, a->scale, &a->drop, a->drop.p > 0.0f ? dev->step->seed : 0 };
-            const pair_grad g = { rows_of(a->out, a->out_stride, q0, column),
-                                  rows_of(a->dout, a->out_stride, q0, column),
-                                  a->lse + (ptrdiff_t)q0 * a->heads + head,
-                                  a->heads,
-                                  (float *)a->dq + (ptrdiff_t)q0 * a->q_stride + column,
-                                  (float *)a->dk + (ptrdiff_t)k0 * a->k_stride + column,
-                                  (float *)a->dv + (ptrdiff_t)k0 * a->v_stride + column,
-                                  a->q_stride,
-                                  a->k_stride,
-                                  a->v_stride,
-                                  by_head ? a->dbias + middle : NULL };
-            backward_pair(&p, &g);
-        }
+        for (int32_t sequence = from; sequence < to; sequence++) backward_of(a, sequence, chunk % a->heads, seed);
     }
     const int32_t q_end = a->cu_q[a->sequences], k_end = a->cu_k[a->sequences], hidden = a->heads * a->width;
     zero_behind(a->dq, a->q_stride, q_end, a->q_rows, hidden);

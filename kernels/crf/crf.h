@@ -32,6 +32,7 @@ struct gm_crf_grad {
     bool add_dtrans, add_dstart, add_dend;
     int32_t sequences, tags;
     int32_t words;            /* capacity of demit */
+    float *scratch;           /* [words of all sentences, tags] for the cpu in bf16; nobody else reads it */
 };
 
 #endif

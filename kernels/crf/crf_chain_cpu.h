@@ -5,8 +5,8 @@
 #ifndef GM_KERNELS_CRF_CHAIN_CPU_H
 #define GM_KERNELS_CRF_CHAIN_CPU_H
 
+#include "activation_cpu.h"
 #include "crf/crf.h"
-#include "vector_cpu.h"
 
 /* One register of columns: x[first ...], zero beyond n. */
 static inline gm_vec crf_load(const float *x, int32_t n)
@@ -49,19 +49,19 @@ static inline double crf_normalise(float *row, int32_t tags)
 }
 
 /* next[j] = emit[j] + log sum over i of exp(from[i] + trans[i][j]), normalised; returns what was taken away. */
-static inline double crf_advance(const float *from, const float *trans, const float *emit, int32_t tags, float *next)
+static inline double crf_advance(const float *from, const float *trans, const gm_act *emit, int32_t tags, float *next)
 {
     for (int32_t first = 0; first < tags; first += GM_LANES) {
         gm_vec e[GM_CRF_MAX_TAGS], top, sum;
         crf_columns(from, trans, tags, first, e, &top, &sum);
-        for (int32_t l = 0; l < GM_LANES && first + l < tags; l++) next[first + l] = emit[first + l] + (top[l] + logf(sum[l]));
+        for (int32_t l = 0; l < GM_LANES && first + l < tags; l++) next[first + l] = gm_get(emit[first + l]) + (top[l] + logf(sum[l]));
     }
     return crf_normalise(next, tags);
 }
 
-static inline double crf_begin(const float *start, const float *emit, int32_t tags, float *next)
+static inline double crf_begin(const float *start, const gm_act *emit, int32_t tags, float *next)
 {
-    for (int32_t j = 0; j < tags; j++) next[j] = start[j] + emit[j];
+    for (int32_t j = 0; j < tags; j++) next[j] = start[j] + gm_get(emit[j]);
     return crf_normalise(next, tags);
 }
 

@@ -12,7 +12,7 @@ enum { BLOCK = 1024 }; /* sentences whose losses wait to be added */
 static double filter(const gm_crf *a, int32_t begin, int32_t end)
 {
     const size_t tags = (size_t)a->tags;
-    const float *emit = a->emit;
+    const gm_act *emit = a->emit;
     double log_z = crf_begin(a->start, emit + (size_t)begin * tags, a->tags, a->alpha + (size_t)begin * tags);
     for (int32_t t = begin + 1; t < end; t++) {
         float *row = a->alpha + (size_t)t * tags;
@@ -24,10 +24,10 @@ static double filter(const gm_crf *a, int32_t begin, int32_t end)
 static double gold_score(const gm_crf *a, int32_t begin, int32_t end)
 {
     const size_t tags = (size_t)a->tags;
-    const float *emit = a->emit;
+    const gm_act *emit = a->emit;
     double score = (double)a->start[a->tag[begin]] + (double)a->end[a->tag[end - 1]];
     for (int32_t t = begin; t < end; t++) {
-        score += (double)emit[(size_t)t * tags + (size_t)a->tag[t]];
+        score += (double)gm_get(emit[(size_t)t * tags + (size_t)a->tag[t]]);
         if (t > begin) score += (double)a->trans[(size_t)a->tag[t - 1] * tags + (size_t)a->tag[t]];
     }
     return score;
@@ -74,42 +74,43 @@ static void transitions(const gm_crf_grad *a, const float *marginal, int32_t fir
 }
 
 /* dstart and dend: what the first and the last word of each sentence got. */
-static void ends(const gm_crf_grad *a)
+static void ends(const gm_crf_grad *a, const float *share)
 {
     const size_t tags = (size_t)a->tags;
-    const float *demit = a->demit;
     if (!a->add_dstart) memset(a->dstart, 0, tags * sizeof *a->dstart);
     if (!a->add_dend) memset(a->dend, 0, tags * sizeof *a->dend);
     for (int32_t s = 0; s < a->sequences; s++) {
         const int32_t begin = a->cu_words[s], end = a->cu_words[s + 1];
         if (begin == end) continue;
-        for (size_t j = 0; j < tags; j++) a->dstart[j] += demit[(size_t)begin * tags + j];
-        for (size_t j = 0; j < tags; j++) a->dend[j] += demit[(size_t)(end - 1) * tags + j];
+        for (size_t j = 0; j < tags; j++) a->dstart[j] += share[(size_t)begin * tags + j];
+        for (size_t j = 0; j < tags; j++) a->dend[j] += share[(size_t)(end - 1) * tags + j];
     }
 }
 
-/* demit holds the marginals until the transitions have read them. */
+/* `share` holds the marginals until the transitions have read them; then it is demit in float, and may be its memory. */
 static gm_status crf_backward(const gm_crf_grad *a, gm_device *dev)
 {
     const size_t tags = (size_t)a->tags;
     const int32_t total = a->cu_words[a->sequences];
-    float *demit = a->demit;
+    gm_act *demit = a->demit;
+    float *share = GM_HAS_BF16 ? a->scratch : a->demit;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t s = 0; s < a->sequences; s++) {
         const size_t begin = (size_t)a->cu_words[s] * tags, end = (size_t)a->cu_words[s + 1] * tags;
         if (begin == end) continue;
-        memcpy(demit + begin, a->alpha + begin, (end - begin) * sizeof *demit);
-        crf_smooth(demit + begin, a->trans, a->end, a->cu_words[s + 1] - a->cu_words[s], a->tags);
+        memcpy(share + begin, a->alpha + begin, (end - begin) * sizeof *share);
+        crf_smooth(share + begin, a->trans, a->end, a->cu_words[s + 1] - a->cu_words[s], a->tags);
     }
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (int32_t first = 0; first < a->tags; first += GM_LANES) transitions(a, demit, first);
+    for (int32_t first = 0; first < a->tags; first += GM_LANES) transitions(a, share, first);
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t t = 0; t < total; t++) {
-        float *row = demit + (size_t)t * tags;
+        float *row = share + (size_t)t * tags;
         row[a->tag[t]] -= 1.0f;
         for (size_t j = 0; j < tags; j++) row[j] *= *a->scale;
+        if (GM_HAS_BF16) gm_narrow(row, demit + (size_t)t * tags, a->tags);
     }
-    ends(a);
+    ends(a, share);
     if (a->words > total) memset(demit + (size_t)total * tags, 0, (size_t)(a->words - total) * tags * sizeof *demit);
     return GM_OK;
 }

@@ -87,7 +87,8 @@ static void train(gmt_backend *b, chains *c, const list *gold)
                                                  .end = c->end.dev, .alpha = c->alpha.dev, .log_z = c->log_z.dev,
                                                  .scale = c->scale.dev, .tag = c->tag.dev, .cu_words = c->cu.dev,
                                                  .demit = c->demit.dev, .dtrans = c->dtrans.dev, .dstart = c->dstart.dev,
-                                                 .dend = c->dend.dev, .sequences = c->sequences, .tags = c->tags },
+                                                 .dend = c->dend.dev, .sequences = c->sequences, .tags = c->tags,
+                                                 .scratch = gmt_poison(b, c->demit.count + 1).dev },
                                  b->device));
     gmt_fetch(b, &c->loss);
     gmt_fetch(b, &c->log_z);

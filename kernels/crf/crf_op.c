@@ -13,6 +13,7 @@ static gm_status backward(gm_tape *t, void *pointer)
                       .sequences = s->words->sequences, .tags = s->emit->cols, .words = s->words->capacity };
     GM_TRY(gm_tape_grad(t, s->emit, &demit, NULL));
     g.demit = demit;
+    GM_TRY(gm_tape_high(t, (size_t)s->words->capacity * (size_t)s->emit->cols * sizeof(float), &g.scratch));
     GM_TRY(gm_tape_param_grad(t, s->p.trans, &g.dtrans, &g.add_dtrans));
     GM_TRY(gm_tape_param_grad(t, s->p.start, &g.dstart, &g.add_dstart));
     GM_TRY(gm_tape_param_grad(t, s->p.end, &g.dend, &g.add_dend));

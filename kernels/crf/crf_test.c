@@ -112,7 +112,8 @@ static answer run(gmt_backend *b, const problem *p, const bool add[PARTS], const
     gmt_ok(b, b->k->crf.backward(&(gm_crf_grad){ p->x[EMIT].dev, p->x[TRANS].dev, p->x[START].dev, p->x[END].dev, r.alpha.dev,
                                                  r.log_z.dev, p->scale.dev, p->tag.dev, p->cu.dev, r.dx[EMIT].dev,
                                                  r.dx[TRANS].dev, r.dx[START].dev, r.dx[END].dev, add[TRANS], add[START],
-                                                 add[END], p->sequences, p->tags, p->capacity },
+                                                 add[END], p->sequences, p->tags, p->capacity,
+                                                 gmt_poison(b, p->x[EMIT].count).dev },
                                  b->device));
     gmt_fetch(b, &r.loss);
     gmt_fetch(b, &r.log_z);

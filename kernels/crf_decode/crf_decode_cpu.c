@@ -46,14 +46,14 @@ static double penalty(const gm_crf_decode *a, int32_t from, int32_t to)
 static double viterbi(const gm_crf_decode *a, int32_t begin, int32_t end)
 {
     const size_t tags = (size_t)a->tags;
-    const float *emit = a->emit;
+    const gm_act *emit = a->emit;
     uint16_t back[MOST_POINTERS];
     double rows[2][GM_CRF_MAX_TAGS], *now = rows[0], *next = rows[1];
     for (int32_t j = 0; j < a->tags; j++)
-        now[j] = (double)a->start[j] + penalty(a, a->tags, j) + (double)emit[(size_t)begin * tags + (size_t)j];
+        now[j] = (double)a->start[j] + penalty(a, a->tags, j) + (double)gm_get(emit[(size_t)begin * tags + (size_t)j]);
     for (int32_t t = begin + 1; t < end; t++) {
         best_predecessors(a, now, next, back + (size_t)(t - begin) * tags);
-        for (size_t j = 0; j < tags; j++) next[j] += (double)emit[(size_t)t * tags + j];
+        for (size_t j = 0; j < tags; j++) next[j] += (double)gm_get(emit[(size_t)t * tags + j]);
         double *swap = now;
         now = next;
         next = swap;
@@ -77,7 +77,7 @@ static double viterbi(const gm_crf_decode *a, int32_t begin, int32_t end)
 static double posterior(const gm_crf_decode *a, int32_t begin, int32_t end)
 {
     const size_t tags = (size_t)a->tags;
-    const float *emit = a->emit;
+    const gm_act *emit = a->emit;
     float scratch[2][GM_CRF_MAX_TAGS];
     float *rows = a->marginal != NULL ? a->marginal + (size_t)begin * tags : NULL;
     float *last = rows != NULL ? rows : scratch[0];

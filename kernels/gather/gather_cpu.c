@@ -4,13 +4,14 @@
 
 #include <string.h>
 
+#include "activation_cpu.h"
 #include "dropout_cpu.h"
 
 enum { TILE = 256 }; /* columns whose masks are drawn at once; a multiple of 32 */
 
 static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
-static void zero_rows(float *x, int32_t rows, int32_t width, int threads)
+static void zero_rows(gm_act *x, int32_t rows, int32_t width, int threads)
 {
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int32_t r = 0; r < rows; r++) memset(x + (size_t)r * (size_t)width, 0, (size_t)width * sizeof *x);
@@ -20,11 +21,11 @@ static gm_status gather_forward(const gm_gather *a, gm_device *dev)
 {
     const size_t width = (size_t)a->width;
     const int32_t n = *a->n_rows;
-    zero_rows((float *)a->out + (size_t)n * width, a->capacity - n, a->width, dev->threads);
+    zero_rows((gm_act *)a->out + (size_t)n * width, a->capacity - n, a->width, dev->threads);
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t m = 0; m < n; m++) {
-        const float *restrict x = (const float *)a->x + (size_t)a->index[m] * width;
-        float *restrict out = (float *)a->out + (size_t)m * width;
+        const gm_act *restrict x = (const gm_act *)a->x + (size_t)a->index[m] * width;
+        gm_act *restrict out = (gm_act *)a->out + (size_t)m * width;
         if (a->drop.p == 0.0f) {
             memcpy(out, x, width * sizeof *out);
             continue;
@@ -34,7 +35,7 @@ static gm_status gather_forward(const gm_gather *a, gm_device *dev)
             float scale[TILE];
             gm_drop_scales(&a->drop, dev->step->seed, a->token[m].sequence, (uint32_t)a->token[m].position,
                            (uint32_t)first, columns, scale);
-            for (int32_t c = 0; c < columns; c++) out[first + c] = x[first + c] * scale[c];
+            for (int32_t c = 0; c < columns; c++) out[first + c] = gm_act_of(gm_get(x[first + c]) * scale[c]);
         }
     }
     return GM_OK;
@@ -46,10 +47,10 @@ static gm_status gather_backward(const gm_gather_grad *a, gm_device *dev)
     if (!a->add) zero_rows(a->dx, a->source, a->width, dev->threads);
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t m = 0; m < *a->n_rows; m++) {
-        const float *restrict dout = (const float *)a->dout + (size_t)m * width;
-        float *restrict dx = (float *)a->dx + (size_t)a->index[m] * width;
+        const gm_act *restrict dout = (const gm_act *)a->dout + (size_t)m * width;
+        gm_act *restrict dx = (gm_act *)a->dx + (size_t)a->index[m] * width;
         if (a->drop.p == 0.0f) {
-            for (size_t c = 0; c < width; c++) dx[c] += dout[c];
+            for (size_t c = 0; c < width; c++) dx[c] = gm_act_of(gm_get(dx[c]) + gm_get(dout[c]));
             continue;
         }
         for (int32_t first = 0; first < a->width; first += TILE) {
@@ -57,7 +58,7 @@ static gm_status gather_backward(const gm_gather_grad *a, gm_device *dev)
             float scale[TILE];
             gm_drop_scales(&a->drop, dev->step->seed, a->token[m].sequence, (uint32_t)a->token[m].position,
                            (uint32_t)first, n, scale);
-            for (int32_t c = 0; c < n; c++) dx[first + c] += dout[first + c] * scale[c];
+            for (int32_t c = 0; c < n; c++) dx[first + c] = gm_act_of(gm_get(dx[first + c]) + gm_get(dout[first + c]) * scale[c]);
         }
     }
     return GM_OK;

@@ -3,20 +3,24 @@
 
 #include <string.h>
 
+#include "activation_cpu.h"
 #include "gemm.h"
-#include "vector_cpu.h"
+
+static const gm_float_type TYPE = GM_HAS_BF16 ? GM_BF16 : GM_FP32;
 
 static gm_status linear_forward(const gm_linear *a, gm_device *dev)
 {
     const bool has_gelu = a->act == GM_LINEAR_GELU;
-    float *pre = has_gelu && a->pre != NULL ? a->pre : a->y;
-    GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->x, .b = a->w, .bias = a->b, .c = pre, .m = a->rows, .n = a->out, .k = a->in, .b_transposed = true }, dev));
+    void *product = has_gelu && a->pre != NULL ? a->pre : a->y;
+    GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->x, .b = a->w, .bias = a->b, .c = product, .in = TYPE, .out = TYPE,
+                                  .m = a->rows, .n = a->out, .k = a->in, .b_transposed = true }, dev));
     if (!has_gelu) return GM_OK;
-    float *y = a->y;
+    const gm_act *pre = product;
+    gm_act *y = a->y;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < a->rows; row++) {
         const size_t at = (size_t)row * (size_t)a->out;
-        for (int32_t c = 0; c < a->out; c++) y[at + (size_t)c] = gm_gelu(pre[at + (size_t)c]);
+        for (int32_t c = 0; c < a->out; c++) y[at + (size_t)c] = gm_act_of(gm_gelu(gm_get(pre[at + (size_t)c])));
     }
     return GM_OK;
 }
@@ -24,12 +28,12 @@ static gm_status linear_forward(const gm_linear *a, gm_device *dev)
 /* dy becomes the gradient at the pre-activation. */
 static void gelu_backward(const gm_linear_grad *a, const gm_device *dev)
 {
-    const float *pre = a->pre;
-    float *dy = a->dy;
+    const gm_act *pre = a->pre;
+    gm_act *dy = a->dy;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < a->rows; row++) {
         const size_t at = (size_t)row * (size_t)a->out;
-        for (int32_t c = 0; c < a->out; c++) dy[at + (size_t)c] *= gm_gelu_grad(pre[at + (size_t)c]);
+        for (int32_t c = 0; c < a->out; c++) dy[at + (size_t)c] = gm_act_of(gm_get(dy[at + (size_t)c]) * gm_gelu_grad(gm_get(pre[at + (size_t)c])));
     }
 }
 
@@ -37,14 +41,14 @@ static void gelu_backward(const gm_linear_grad *a, const gm_device *dev)
 static void bias_gradient(const gm_linear_grad *a, const gm_device *dev)
 {
     enum { TILE = 64 };
-    const float *dy = a->dy;
+    const gm_act *dy = a->dy;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t first = 0; first < a->out; first += TILE) {
         const int32_t n = a->out - first < TILE ? a->out - first : TILE;
         float sum[TILE] = { 0 };
         for (int32_t row = 0; row < a->rows; row++) {
-            const float *from = dy + (size_t)row * (size_t)a->out + first;
-            for (int32_t c = 0; c < n; c++) sum[c] += from[c];
+            const gm_act *from = dy + (size_t)row * (size_t)a->out + first;
+            for (int32_t c = 0; c < n; c++) sum[c] += gm_get(from[c]);
         }
         for (int32_t c = 0; c < n; c++) a->db[first + c] = a->add_db ? a->db[first + c] + sum[c] : sum[c];
     }
@@ -55,11 +59,11 @@ static gm_status linear_backward(const gm_linear_grad *a, gm_device *dev)
     if (a->act == GM_LINEAR_GELU) gelu_backward(a, dev);
     if (a->db != NULL) bias_gradient(a, dev);
     if (a->dx != NULL)
-        GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->w, .c = a->dx, .m = a->rows, .n = a->in, .k = a->out, .add = a->add_dx }, dev));
+        GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->w, .c = a->dx, .in = TYPE, .out = TYPE, .m = a->rows, .n = a->in, .k = a->out, .add = a->add_dx }, dev));
     if (a->dw != NULL && a->rows == 0) { /* oneDNN divides by the length of the sums */
         if (!a->add_dw) memset(a->dw, 0, (size_t)a->out * (size_t)a->in * sizeof *a->dw);
     } else if (a->dw != NULL)
-        GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->x, .c = a->dw, .m = a->out, .n = a->in, .k = a->rows, .a_transposed = true, .add = a->add_dw }, dev));
+        GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->x, .c = a->dw, .in = TYPE, .out = GM_FP32, .m = a->out, .n = a->in, .k = a->rows, .a_transposed = true, .add = a->add_dw }, dev));
     return GM_OK;
 }
 

@@ -4,8 +4,8 @@
  * the result does not depend on the number of threads. */
 #include "residual_norm/residual_norm.h"
 
+#include "activation_cpu.h"
 #include "dropout_cpu.h"
-#include "vector_cpu.h"
 
 /* CHUNK columns of a mask are drawn at a time: any width, bounded stack. COLUMNS of dgamma are a thread's share. Both
  * are multiples of 32 for gm_drop_scales. */
@@ -24,8 +24,8 @@ static void draw_mask(const gm_drop *drop, const gm_token *token, int32_t row, i
         for (int32_t c = 0; c < n; c++) mask[c] = 1.0f;
 }
 
-/* Sum of the row after sum = residual + drop(x). */
-static float add_residual(const gm_residual_norm *a, int32_t row, const float *x, const float *residual, float *sum,
+/* sum = residual + drop(x) as memory keeps it; the sum of the row. */
+static float add_residual(const gm_residual_norm *a, int32_t row, const gm_act *x, const gm_act *residual, gm_act *sum,
                           const gm_device *dev)
 {
     gm_vec sums = { 0.0f };
@@ -35,35 +35,35 @@ static float add_residual(const gm_residual_norm *a, int32_t row, const float *x
         draw_mask(&a->drop, a->token, row, first, n, dev, mask);
         int32_t c = 0;
         for (; c + GM_LANES <= n; c += GM_LANES) {
-            gm_vec v = gm_vec_load(x + first + c) * gm_vec_load(mask + c);
-            if (residual != NULL) v += gm_vec_load(residual + first + c);
-            gm_vec_store(sum + first + c, v);
-            sums += v;
+            gm_vec v = gm_act_load(x + first + c) * gm_vec_load(mask + c);
+            if (residual != NULL) v += gm_act_load(residual + first + c);
+            gm_act_store(sum + first + c, v);
+            sums += gm_act_load(sum + first + c);
         }
         for (; c < n; c++) {
-            const float v = x[first + c] * mask[c] + (residual != NULL ? residual[first + c] : 0.0f);
-            sum[first + c] = v;
-            tail += v;
+            const float v = gm_get(x[first + c]) * mask[c] + (residual != NULL ? gm_get(residual[first + c]) : 0.0f);
+            sum[first + c] = gm_act_of(v);
+            tail += gm_get(sum[first + c]);
         }
     }
     return gm_vec_sum(sums) + tail;
 }
 
-static float squares_around(const float *row, int32_t n, float mean)
+static float squares_around(const gm_act *row, int32_t n, float mean)
 {
     gm_vec sums = { 0.0f };
     float tail = 0.0f;
     int32_t c = 0;
     for (; c + GM_LANES <= n; c += GM_LANES) {
-        const gm_vec v = gm_vec_load(row + c) - mean;
+        const gm_vec v = gm_act_load(row + c) - mean;
         sums += v * v;
     }
-    for (; c < n; c++) tail += (row[c] - mean) * (row[c] - mean);
+    for (; c < n; c++) tail += (gm_get(row[c]) - mean) * (gm_get(row[c]) - mean);
     return gm_vec_sum(sums) + tail;
 }
 
 /* Rows *n_rows .. capacity. */
-static void zero_tail(float *x, const int32_t *n_rows, int32_t capacity, int32_t width)
+static void zero_tail(gm_act *x, const int32_t *n_rows, int32_t capacity, int32_t width)
 {
     memset(x + (ptrdiff_t)*n_rows * width, 0, (size_t)(capacity - *n_rows) * (size_t)width * sizeof *x);
 }
@@ -75,22 +75,23 @@ static gm_status residual_norm_forward(const gm_residual_norm *a, gm_device *dev
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < *a->n_rows; row++) {
         const ptrdiff_t at = (ptrdiff_t)row * a->width;
-        float *sum = (float *)a->sum + at, *norm = (float *)a->norm + at;
-        const float *residual = a->residual != NULL ? (const float *)a->residual + at : NULL;
-        const float mean = add_residual(a, row, (const float *)a->x + at, residual, sum, dev) / (float)a->width;
+        gm_act *sum = (gm_act *)a->sum + at, *norm = (gm_act *)a->norm + at;
+        const gm_act *residual = a->residual != NULL ? (const gm_act *)a->residual + at : NULL;
+        const float mean = add_residual(a, row, (const gm_act *)a->x + at, residual, sum, dev) / (float)a->width;
         const float rstd = 1.0f / sqrtf(squares_around(sum, a->width, mean) / (float)a->width + a->eps);
         if (a->mean != NULL) a->mean[row] = mean;
         if (a->rstd != NULL) a->rstd[row] = rstd;
         float mask[CHUNK];
         for (int32_t first = 0; first < a->width; first += CHUNK) {
             const int32_t n = at_most(CHUNK, a->width - first);
-            const float *gamma = a->gamma + first, *beta = a->beta + first, *from = sum + first;
-            float *to = norm + first;
-            for (int32_t c = 0; c < n; c++) to[c] = (from[c] - mean) * rstd * gamma[c] + beta[c];
+            const float *gamma = a->gamma + first, *beta = a->beta + first;
+            const gm_act *from = sum + first;
+            gm_act *to = norm + first;
             if (a->drop_out.p > 0.0f) {
                 draw_mask(&a->drop_out, a->token, row, first, n, dev, mask);
-                for (int32_t c = 0; c < n; c++) to[c] *= mask[c];
-            }
+                for (int32_t c = 0; c < n; c++) to[c] = gm_act_of(((gm_get(from[c]) - mean) * rstd * gamma[c] + beta[c]) * mask[c]);
+            } else
+                for (int32_t c = 0; c < n; c++) to[c] = gm_act_of((gm_get(from[c]) - mean) * rstd * gamma[c] + beta[c]);
         }
     }
     return GM_OK;
@@ -102,12 +103,12 @@ static void add_columns(const gm_residual_norm_grad *a, int32_t first, int32_t n
     float gamma[COLUMNS] = { 0.0f }, beta[COLUMNS] = { 0.0f }, mask[COLUMNS];
     for (int32_t row = 0; row < *a->n_rows; row++) {
         const ptrdiff_t at = (ptrdiff_t)row * a->width + first;
-        const float *sum = (const float *)a->sum + at, *dnorm = (const float *)a->dnorm + at;
+        const gm_act *sum = (const gm_act *)a->sum + at, *dnorm = (const gm_act *)a->dnorm + at;
         const float mean = a->mean[row], rstd = a->rstd[row];
         draw_mask(&a->drop_out, a->token, row, first, n, dev, mask);
         for (int32_t c = 0; c < n; c++) {
-            const float d = dnorm[c] * mask[c];
-            gamma[c] += d * ((sum[c] - mean) * rstd);
+            const float d = gm_get(dnorm[c]) * mask[c];
+            gamma[c] += d * ((gm_get(sum[c]) - mean) * rstd);
             beta[c] += d;
         }
     }
@@ -121,7 +122,8 @@ static void add_columns(const gm_residual_norm_grad *a, int32_t first, int32_t n
 static void sum_row(const gm_residual_norm_grad *a, int32_t row, const gm_device *dev, float *sum_d, float *sum_dx)
 {
     const ptrdiff_t at = (ptrdiff_t)row * a->width;
-    const float *sum = (const float *)a->sum + at, *dnorm = (const float *)a->dnorm + at, mean = a->mean[row];
+    const gm_act *sum = (const gm_act *)a->sum + at, *dnorm = (const gm_act *)a->dnorm + at;
+    const float mean = a->mean[row];
     gm_vec ds = { 0.0f }, dxs = { 0.0f };
     float d_tail = 0.0f, dx_tail = 0.0f, mask[CHUNK];
     for (int32_t first = 0; first < a->width; first += CHUNK) {
@@ -130,14 +132,14 @@ static void sum_row(const gm_residual_norm_grad *a, int32_t row, const gm_device
         draw_mask(&a->drop_out, a->token, row, first, n, dev, mask);
         int32_t c = 0;
         for (; c + GM_LANES <= n; c += GM_LANES) {
-            const gm_vec d = gm_vec_load(dnorm + first + c) * gm_vec_load(mask + c) * gm_vec_load(gamma + c);
+            const gm_vec d = gm_act_load(dnorm + first + c) * gm_vec_load(mask + c) * gm_vec_load(gamma + c);
             ds += d;
-            dxs += d * (gm_vec_load(sum + first + c) - mean);
+            dxs += d * (gm_act_load(sum + first + c) - mean);
         }
         for (; c < n; c++) {
-            const float d = dnorm[first + c] * mask[c] * gamma[c];
+            const float d = gm_get(dnorm[first + c]) * mask[c] * gamma[c];
             d_tail += d;
-            dx_tail += d * (sum[first + c] - mean);
+            dx_tail += d * (gm_get(sum[first + c]) - mean);
         }
     }
     *sum_d = gm_vec_sum(ds) + d_tail;
@@ -154,26 +156,26 @@ static void backward_row(const gm_residual_norm_grad *a, int32_t row, const gm_d
     const float mean_d = sum_d / (float)a->width, slope = sum_dx / (float)a->width * rstd;
     for (int32_t first = 0; first < a->width; first += CHUNK) {
         const int32_t n = at_most(CHUNK, a->width - first);
-        const float *sum = (const float *)a->sum + at + first, *dnorm = (const float *)a->dnorm + at + first;
+        const gm_act *sum = (const gm_act *)a->sum + at + first, *dnorm = (const gm_act *)a->dnorm + at + first;
         const float *gamma = a->gamma + first;
         draw_mask(&a->drop_out, a->token, row, first, n, dev, mask);
         for (int32_t c = 0; c < n; c++)
-            total[c] = rstd * (dnorm[c] * mask[c] * gamma[c] - mean_d - (sum[c] - mean) * slope);
+            total[c] = rstd * (gm_get(dnorm[c]) * mask[c] * gamma[c] - mean_d - (gm_get(sum[c]) - mean) * slope);
         if (a->dsum != NULL) {
-            const float *dsum = (const float *)a->dsum + at + first;
-            for (int32_t c = 0; c < n; c++) total[c] += dsum[c];
+            const gm_act *dsum = (const gm_act *)a->dsum + at + first;
+            for (int32_t c = 0; c < n; c++) total[c] += gm_get(dsum[c]);
         }
         if (a->dresidual != NULL) {
-            float *dresidual = (float *)a->dresidual + at + first;
-            for (int32_t c = 0; c < n; c++) dresidual[c] = total[c] + (a->add_dresidual ? dresidual[c] : 0.0f);
+            gm_act *dresidual = (gm_act *)a->dresidual + at + first;
+            for (int32_t c = 0; c < n; c++) dresidual[c] = gm_act_of(total[c] + (a->add_dresidual ? gm_get(dresidual[c]) : 0.0f));
         }
         if (a->dx == NULL) continue;
-        float *dx = (float *)a->dx + at + first;
+        gm_act *dx = (gm_act *)a->dx + at + first;
         if (a->drop.p > 0.0f) {
             draw_mask(&a->drop, a->token, row, first, n, dev, mask);
             for (int32_t c = 0; c < n; c++) total[c] *= mask[c];
         }
-        for (int32_t c = 0; c < n; c++) dx[c] = total[c] + (a->add_dx ? dx[c] : 0.0f);
+        for (int32_t c = 0; c < n; c++) dx[c] = gm_act_of(total[c] + (a->add_dx ? gm_get(dx[c]) : 0.0f));
     }
 }
 

@@ -4,9 +4,9 @@
 
 #include <string.h>
 
+#include "activation_cpu.h"
 #include "cross_entropy/cross_entropy.h"
 #include "dropout_cpu.h"
-#include "vector_cpu.h"
 
 /* BLOCK: sentences whose losses wait to be added. TILE: columns worked on at once, a multiple of 32; backward's sums of
  * a tile stay in the first-level cache with 5 classes and 8 widths. */
@@ -16,7 +16,8 @@ static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 /* What both directions read of one span: rows of the tile that begins at column `first`. */
 typedef struct span {
-    const float *start, *end, *width, *bias;
+    const gm_act *start, *end;
+    const float *width, *bias;
     uint32_t position;        /* start << 4 | width: dropout's name for it */
     int32_t sequence, first, n;
 } span;
@@ -28,9 +29,10 @@ static void hidden_of(const span *s, const gm_drop *drop, uint64_t seed, float *
         gm_drop_scales(drop, seed, s->sequence, s->position, (uint32_t)s->first, s->n, active);
     else
         for (int32_t c = 0; c < s->n; c++) active[c] = 1.0f;
-    const float *restrict start = s->start, *restrict end = s->end, *restrict width = s->width, *restrict bias = s->bias;
+    const gm_act *restrict start = s->start, *restrict end = s->end;
+    const float *restrict width = s->width, *restrict bias = s->bias;
     for (int32_t c = 0; c < s->n; c++) {
-        const float x = start[c] + end[c] + width[c] + bias[c];
+        const float x = gm_get(start[c]) + gm_get(end[c]) + width[c] + bias[c];
         active[c] = x > 0.0f ? active[c] : 0.0f;
         hidden[c] = x * active[c];
     }
@@ -56,7 +58,7 @@ static double one_sentence(const gm_span_logits *a, int32_t sequence, uint64_t s
 {
     const int32_t begin = a->cu_words[sequence], end = a->cu_words[sequence + 1];
     const size_t hidden = (size_t)a->hidden, classes = (size_t)a->classes;
-    const float *projected = a->projected;
+    const gm_act *projected = a->projected;
     double loss = 0.0;
     for (int32_t i = begin; i < end; i++)
         for (int32_t w = 0; w < a->widths; w++) {
@@ -127,17 +129,17 @@ static void one_span_grad(const gm_span_logits_grad *a, const span *s, const flo
     }
 }
 
+/* A word's dend is whole once the spans that end there are: those that start up to widths - 1 words before it, or there.
+ * So a ring of rows waits, word i in row i % GM_SPAN_MAX_WIDTHS, and every number is rounded once. */
 static void one_sentence_grad(const gm_span_logits_grad *a, int32_t sequence, int32_t first, int32_t n, uint64_t seed, tile *sum)
 {
     const int32_t begin = a->cu_words[sequence], end = a->cu_words[sequence + 1];
-    const size_t hidden = (size_t)a->hidden, bytes = (size_t)n * sizeof(float);
-    const float *starts = (const float *)a->projected + first, *ends = starts + hidden;
-    float *dstarts = (float *)a->dprojected + first, *dends = dstarts + hidden;
+    const size_t hidden = (size_t)a->hidden;
+    const gm_act *starts = (const gm_act *)a->projected + first, *ends = starts + hidden;
+    gm_act *dstarts = (gm_act *)a->dprojected + first, *dends = dstarts + hidden;
+    float ring[GM_SPAN_MAX_WIDTHS][GRAD_TILE] = { { 0.0f } };
     for (int32_t i = begin; i < end; i++) {
-        memset(dstarts + (size_t)i * 2 * hidden, 0, bytes);
-        memset(dends + (size_t)i * 2 * hidden, 0, bytes);
-    }
-    for (int32_t i = begin; i < end; i++)
+        float dstart[GRAD_TILE] = { 0.0f };
         for (int32_t w = 0; w < least(a->widths, end - i); w++) {
             const span s = { .start = starts + (size_t)i * 2 * hidden,
                              .end = ends + (size_t)(i + w) * 2 * hidden,
@@ -148,9 +150,13 @@ static void one_sentence_grad(const gm_span_logits_grad *a, int32_t sequence, in
                              .first = first,
                              .n = n };
             const size_t row = (size_t)i * (size_t)a->widths + (size_t)w;
-            one_span_grad(a, &s, a->dlogits + row * (size_t)a->classes, seed, sum, dstarts + (size_t)i * 2 * hidden,
-                          dends + (size_t)(i + w) * 2 * hidden);
+            one_span_grad(a, &s, a->dlogits + row * (size_t)a->classes, seed, sum, dstart, ring[(i + w) % GM_SPAN_MAX_WIDTHS]);
         }
+        float *dend = ring[i % GM_SPAN_MAX_WIDTHS];
+        gm_narrow(dstart, dstarts + (size_t)i * 2 * hidden, n);
+        gm_narrow(dend, dends + (size_t)i * 2 * hidden, n);
+        memset(dend, 0, sizeof ring[0]);
+    }
 }
 
 /* All gradients of columns first .. first + n: sentences, words and widths in order. */
@@ -178,7 +184,7 @@ static gm_status span_logits_backward(const gm_span_logits_grad *a, gm_device *d
         one_tile(a, first, least(GRAD_TILE, a->hidden - first), dev->step->seed);
 
     const int32_t total = a->cu_words[a->sequences], rows = total * a->widths; /* those beyond a sentence are zero */
-    const size_t row = 2 * (size_t)a->hidden * sizeof(float);
+    const size_t row = 2 * (size_t)a->hidden * sizeof(gm_act);
     if (a->words > total) memset((unsigned char *)a->dprojected + (size_t)total * row, 0, (size_t)(a->words - total) * row);
     float dout_bias[GM_SPAN_MAX_CLASSES] = { 0.0f };
     for (int32_t r = 0; r < rows; r++)

@@ -23,6 +23,15 @@ enum { GM_MODULE_PATH = 8192 };
 #define ROWS_OF(op) gm_row_cpu_v2_##op
 #define FILL fill_v2
 #include "backend/rows.h"
+#define ROWS_OF(op) gm_row_cpu_v4_bf16_##op
+#define FILL fill_v4_bf16
+#include "backend/rows.h"
+#define ROWS_OF(op) gm_row_cpu_v3_bf16_##op
+#define FILL fill_v3_bf16
+#include "backend/rows.h"
+#define ROWS_OF(op) gm_row_cpu_v2_bf16_##op
+#define FILL fill_v2_bf16
+#include "backend/rows.h"
 
 static bool runs_v2(void) { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
 static bool runs_v3(void)
@@ -39,6 +48,9 @@ static bool runs_v4(void)
 #define ROWS_OF(op) gm_row_cpu_generic_##op
 #define FILL fill_generic
 #include "backend/rows.h"
+#define ROWS_OF(op) gm_row_cpu_generic_bf16_##op
+#define FILL fill_generic_bf16
+#include "backend/rows.h"
 static bool runs_generic(void) { return true; }
 #endif
 
@@ -46,16 +58,26 @@ static bool runs_generic(void) { return true; }
 static const struct {
     const char *name;
     bool (*runs)(void);
-    void (*fill)(gm_kernels *k);
+    void (*fill[GM_PRECISION_COUNT])(gm_kernels *k);
 } sets[] = {
 #ifdef GM_HAVE_CPU_V4
-    { "v4", runs_v4, fill_v4 },
-    { "v3", runs_v3, fill_v3 },
-    { "v2", runs_v2, fill_v2 },
+    { "v4", runs_v4, { fill_v4, fill_v4_bf16 } },
+    { "v3", runs_v3, { fill_v3, fill_v3_bf16 } },
+    { "v2", runs_v2, { fill_v2, fill_v2_bf16 } },
 #else
-    { "generic", runs_generic, fill_generic },
+    { "generic", runs_generic, { fill_generic, fill_generic_bf16 } },
 #endif
 };
+
+/* oneDNN multiplies bf16 on processors with AVX-512 only, whichever hot loops were chosen. */
+bool gm_backend_has_bf16(void)
+{
+#ifdef GM_HAVE_CPU_V4
+    return runs_v4();
+#else
+    return false;
+#endif
+}
 
 int gm_backend_isas(const char *names[4])
 {
@@ -104,8 +126,8 @@ static const gm_device_memory host_memory = { .is_host = true, .alloc = host_all
 static gm_status open_cpu(const char *isa, gm_float_type type, gm_backend *b, gm_err *err)
 {
     const bool any = strcmp(isa, "auto") == 0;
-    if (type != GM_FP32)
-        return gm_fail(err, GM_ERR_CONFIG, "precision bf16: the kernels of the cpu compute in fp32; use precision fp32, or --device cuda");
+    if (type == GM_BF16 && !gm_backend_has_bf16())
+        return gm_fail(err, GM_ERR_DEVICE, "precision bf16: this processor lacks AVX-512, which products in bf16 need; use precision fp32, or --device cuda");
     for (size_t i = 0; i < GM_LEN(sets); i++) {
         if (!any && strcmp(isa, sets[i].name) != 0) continue;
         if (!sets[i].runs()) {
@@ -113,7 +135,7 @@ static gm_status open_cpu(const char *isa, gm_float_type type, gm_backend *b, gm
             return gm_fail(err, GM_ERR_DEVICE, "--cpu-isa %s: this processor lacks it; leave the option out to take the best there is", isa);
         }
         *b = (gm_backend){ .name = "cpu", .isa = sets[i].name, .library = gm_gemm_library(), .type = type, .memory = &host_memory };
-        sets[i].fill(&b->kernels);
+        sets[i].fill[type](&b->kernels);
         return GM_OK;
     }
     if (any) return gm_fail(err, GM_ERR_DEVICE, "this processor is older than x86-64-v2, the least that the build supports");

@@ -21,6 +21,7 @@ typedef struct gm_backend {
 gm_status gm_backend_open(const char *device, const char *isa, gm_float_type type, gm_backend *b, gm_err *err);
 /* The instruction sets this build has and this machine runs, best first; count of them. For tests. */
 int gm_backend_isas(const char *names[4]);
+bool gm_backend_has_bf16(void); /* whether the cpu here multiplies bf16 */
 
 /* A backend whose kernels and moves do nothing, over no memory at all: what runs on it shows how large its arena must be.
  * Downloads give zeros. */

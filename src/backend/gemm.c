@@ -75,23 +75,24 @@ int64_t gm_plans_count(const gm_plans *plans) { return (int64_t)plans->table.cou
 
 static plan_key key_of(const gm_gemm *g)
 {
-    return (plan_key){ g->m, g->n, g->k, (int32_t)g->a_transposed | (int32_t)g->b_transposed << 1 | (int32_t)g->add << 2 | (int32_t)(g->bias != NULL) << 3 };
+    return (plan_key){ g->m, g->n, g->k, (int32_t)g->a_transposed | (int32_t)g->b_transposed << 1 | (int32_t)g->add << 2 |
+                                           (int32_t)(g->bias != NULL) << 3 | (int32_t)g->in << 4 | (int32_t)g->out << 5 };
 }
 
-static gm_status matrix_desc(const gm_gemm *g, dnnl_memory_desc_t *md, int32_t rows, int32_t cols, bool transposed, gm_err *err)
+static gm_status matrix_desc(const gm_gemm *g, dnnl_memory_desc_t *md, int32_t rows, int32_t cols, bool transposed, gm_float_type type, gm_err *err)
 {
     const dnnl_dims_t dims = { rows, cols }, plain = { cols, 1 }, turned = { 1, rows };
-    DNNL_TRY(dnnl_memory_desc_init_by_strides(md, 2, dims, dnnl_f32, transposed ? turned : plain));
+    DNNL_TRY(dnnl_memory_desc_init_by_strides(md, 2, dims, type == GM_BF16 ? dnnl_bf16 : dnnl_f32, transposed ? turned : plain));
     return GM_OK;
 }
 
 /* The primitive descriptor of a shape: c = a b (+ bias) (+ c), scratchpad given by us. */
 static gm_status describe(gm_plans *plans, const gm_gemm *g, dnnl_memory_desc_t md[4], dnnl_primitive_desc_t *pd, gm_err *err)
 {
-    GM_TRY(matrix_desc(g, &md[0], g->m, g->k, g->a_transposed, err));
-    GM_TRY(matrix_desc(g, &md[1], g->k, g->n, g->b_transposed, err));
-    GM_TRY(matrix_desc(g, &md[2], 1, g->n, false, err));
-    GM_TRY(matrix_desc(g, &md[3], g->m, g->n, false, err));
+    GM_TRY(matrix_desc(g, &md[0], g->m, g->k, g->a_transposed, g->in, err));
+    GM_TRY(matrix_desc(g, &md[1], g->k, g->n, g->b_transposed, g->in, err));
+    GM_TRY(matrix_desc(g, &md[2], 1, g->n, false, GM_FP32, err));
+    GM_TRY(matrix_desc(g, &md[3], g->m, g->n, false, g->out, err));
     dnnl_matmul_desc_t desc;
     DNNL_TRY(dnnl_matmul_desc_init(&desc, &md[0], &md[1], g->bias != NULL ? &md[2] : NULL, &md[3]));
     dnnl_primitive_attr_t attr = NULL;

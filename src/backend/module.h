@@ -8,8 +8,6 @@
 
 enum { GM_MODULE_ABI = 2 };
 
-typedef enum gm_float_type { GM_FP32, GM_BF16, GM_PRECISION_COUNT } gm_float_type;
-
 typedef struct gm_module {
     int32_t abi;              /* GM_MODULE_ABI */
     const char *name;         /* "cuda", "sim" */

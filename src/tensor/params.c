@@ -39,7 +39,7 @@ void gm_params_unplace(gm_params *ps)
     pair list[BLOCKS];
     if (ps->placed == NULL) return;
     list_blocks(ps, list);
-    for (size_t i = 0; i < BLOCKS; i++) ps->placed->memory->release(ps->placed, *list[i].device);
+    for (size_t i = 0; !ps->placed->memory->is_host && i < BLOCKS; i++) ps->placed->memory->release(ps->placed, *list[i].device);
     ps->placed->memory->release(ps->placed, ps->copy);
     ps->copy = NULL;
     ps->placed = NULL;
@@ -166,11 +166,10 @@ static gm_status place_copy(gm_params *ps, gm_device *dev)
 gm_status gm_params_place(gm_params *ps, gm_device *dev)
 {
     pair list[BLOCKS];
-    if (dev->memory->is_host) return GM_OK;
     ps->placed = dev;
-    ps->device = (gm_param_blocks){ 0 };
+    if (!dev->memory->is_host) ps->device = (gm_param_blocks){ 0 };
     list_blocks(ps, list);
-    for (size_t i = 0; i < BLOCKS; i++) {
+    for (size_t i = 0; !dev->memory->is_host && i < BLOCKS; i++) {
         if (list[i].host == NULL) continue;
         void *made;
         GM_TRY(dev->memory->alloc(dev, list[i].count * sizeof(float), &made));
@@ -186,7 +185,7 @@ gm_status gm_params_fetch(gm_params *ps)
 {
     pair list[BLOCKS];
     gm_device *dev = ps->placed;
-    if (dev == NULL) return GM_OK;
+    if (dev == NULL || dev->memory->is_host) return GM_OK;
     list_blocks(ps, list);
     for (size_t i = 0; i < BLOCKS; i++)
         if (list[i].host != NULL) GM_TRY(dev->memory->download(dev, list[i].host, *list[i].device, list[i].count * sizeof(float)));

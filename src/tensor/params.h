@@ -66,7 +66,8 @@ gm_status gm_params_add(gm_params *ps, const gm_param_spec *spec, gm_param **p, 
 gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
 
 /* Copies values (and moments, where there are some) to the device, whose kernels read and write them there from now on.
- * fetch brings them back into the host's blocks. All three do nothing on the cpu. */
+ * fetch brings them back into the host's blocks. On the cpu the blocks stay where they are; in bf16
+ * it gets a copy as well. */
 gm_status gm_params_place(gm_params *ps, gm_device *dev);
 gm_status gm_params_fetch(gm_params *ps);
 void gm_params_unplace(gm_params *ps); /* frees the device's blocks; the host's serve again, as they are */

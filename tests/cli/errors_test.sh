@@ -166,8 +166,13 @@ else
     echo "note: the cuda module is not built, or there is a GPU: its absence was not provoked"
     echo "--device cuda, there is no GPU" >> "$provoked"
 fi
-stops "bf16 on the cpu" "${good[@]}" --set precision=bf16 --out "$new"
-stops "bf16 on the cpu" "$program" predict --model "$run/last" --in "$d/train.jsonl" --precision bf16
+if grep -q avx512bw /proc/cpuinfo; then
+    echo "note: this processor has AVX-512: its absence was not provoked"
+    echo "bf16 on a processor without AVX-512" >> "$provoked"
+else
+    stops "bf16 on a processor without AVX-512" "${good[@]}" --set precision=bf16 --out "$new"
+    stops "bf16 on a processor without AVX-512" "$program" predict --model "$run/last" --in "$d/train.jsonl" --precision bf16
+fi
 cp -r "$run" "$scratch/gpu"
 sed -i 's/"device": "cpu"/"device": "cuda"/' "$scratch/gpu/run.json"
 stops "a run resumed on another device" "${good[@]}" --resume --out "$scratch/gpu"

@@ -10,14 +10,14 @@
 static gm_status create(const gmt_target *t, int threads, gm_device *dev, gm_err *err)
 {
     gm_backend backend;
-    GM_TRY(gm_backend_open("cpu", t->isa, GM_FP32, &backend, err));
+    GM_TRY(gm_backend_open("cpu", t->isa, (gm_float_type)t->precision, &backend, err));
     return gm_device_create(&backend, threads, dev, err);
 }
 
 static gm_status open_cpu(const gmt_target *t, gm_kernels *k, gm_device *dev, gm_err *err)
 {
     gm_backend backend;
-    GM_TRY(gm_backend_open("cpu", t->isa, GM_FP32, &backend, err));
+    GM_TRY(gm_backend_open("cpu", t->isa, (gm_float_type)t->precision, &backend, err));
     *k = backend.kernels;
     return gm_device_create(&backend, t->threads, dev, err);
 }
@@ -45,13 +45,14 @@ static gm_status copy(gm_device *dev, void *to, const void *from, size_t bytes)
 int gmt_cpu_targets(gmt_target *to, int room)
 {
     const char *isas[4];
-    const int count = gm_backend_isas(isas);
+    const int count = gm_backend_isas(isas), types = gm_backend_has_bf16() ? 2 : 1;
     int made = 0;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count * types; i++)
         for (int threads = 1; threads <= 2 && made < room; threads++, made++) {
-            to[made] = (gmt_target){ .isa = isas[i], .threads = threads, .open = open_cpu, .device_create = create, .device_destroy = gm_device_destroy,
-                                     .alloc = take, .release = give_back, .upload = copy, .download = copy };
-            snprintf(to[made].name, sizeof to[made].name, "cpu %s, %d threads", isas[i], threads);
+            const int precision = i / count == 0 ? GM_FP32 : GM_BF16;
+            to[made] = (gmt_target){ .isa = isas[i % count], .threads = threads, .precision = precision, .open = open_cpu, .device_create = create,
+                                     .device_destroy = gm_device_destroy, .alloc = take, .release = give_back, .upload = copy, .download = copy };
+            snprintf(to[made].name, sizeof to[made].name, "cpu %s %s, %d threads", isas[i % count], precision == GM_BF16 ? "bf16" : "fp32", threads);
         }
     return made;
 }
