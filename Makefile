@@ -7,7 +7,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all sim cuda setup quickstart test test-gpu bench-gpu mutate install clean format format-check help
+.PHONY: all sim cuda setup quickstart test test-gpu bench-gpu mutate cuda-report install clean format format-check help
 
 all:
 	tools/build $(BUILD) $(CC) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DGM_TESTS=OFF $(CMAKE_FLAGS)
@@ -41,6 +41,9 @@ mutate:
 	tools/get-cuda > /dev/null
 	tools/mutate -j $(JOBS)
 
+cuda-report: sim
+	tools/cuda-report --build $(BUILD) -j $(JOBS) $(REPORT_FLAGS)
+
 install: all
 	cmake --install $(BUILD)
 
@@ -63,5 +66,6 @@ help:
 	@echo 'make test-gpu     on a machine with a GPU: operations and training steps there, then compute-sanitizer (CUDA toolkit, cmake, gcc)'
 	@echo 'make bench-gpu    on a machine with a GPU: kernels and training steps timed, beside PyTorch where it is installed'
 	@echo 'make mutate       break the CUDA kernels in hundreds of places: the tests must notice (about an hour)'
+	@echo 'make cuda-report  registers, occupancy, launches and bytes of the CUDA kernels (docs/cuda.md), without a GPU'
 	@echo 'make install      CMAKE_FLAGS=-DCMAKE_INSTALL_PREFIX=... chooses where'
 	@echo 'make format       clang-format on all sources (format-check: only look)'
