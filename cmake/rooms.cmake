@@ -11,11 +11,15 @@ function(gm_link target)
   endforeach()
 endfunction()
 
-# gm_room(base NEEDS ...): src/base/**.c as static library gm_base.
+# gm_room(base NEEDS ...): src/base/**.c as static library gm_base. A .cc is the C++ of an optional library.
 function(gm_room name)
   cmake_parse_arguments(room "" "" "NEEDS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c ${CMAKE_SOURCE_DIR}/src/${name}/*/*.c)
   list(FILTER sources EXCLUDE REGEX "/src/backend/cuda/") # a module of its own: cuda.cmake
+  if(GM_HAVE_CXX)
+    file(GLOB with_cxx CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+    list(APPEND sources ${with_cxx})
+  endif()
   get_property(plain GLOBAL PROPERTY GM_PLAIN_GEMM)
   if(plain)
     list(TRANSFORM sources REPLACE "/src/backend/gemm.c$" "/tests/gpu/standin/dnnl/gemm.c")

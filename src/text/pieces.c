@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 
 void gm_pieces_free(gm_pieces *p)
@@ -16,6 +17,16 @@ gm_status gm_pieces_add(gm_pieces *p, gm_piece piece, gm_err *err)
     GM_TRY(gm_grow((void **)&p->items, &p->capacity, p->count, sizeof *p->items, err));
     p->items[p->count++] = piece;
     return GM_OK;
+}
+
+gm_status gm_text_check(const char *text, size_t n, gm_err *err)
+{
+    size_t bad;
+    if (n >= INT32_MAX)
+        return gm_fail(err, GM_ERR_DATA, "a text of %zu bytes is too long: it must be below %d", n, INT32_MAX);
+    if (gm_utf8_valid(text, n, &bad)) return GM_OK;
+    return gm_fail(err, GM_ERR_DATA, "byte %zu (0x%02X): %s; the text must be UTF-8 without NUL", bad,
+                   (unsigned)(unsigned char)text[bad], text[bad] == '\0' ? "a NUL" : "not UTF-8");
 }
 
 void gm_encoded_free(gm_encoded *e)

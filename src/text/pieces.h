@@ -15,6 +15,9 @@ typedef struct gm_pieces { gm_piece *items; size_t count, capacity; } gm_pieces;
 void gm_pieces_free(gm_pieces *p);
 gm_status gm_pieces_add(gm_pieces *p, gm_piece piece, gm_err *err);
 
+/* A text that is not UTF-8, holds a NUL or is beyond 2 GiB is GM_ERR_DATA naming the byte. */
+gm_status gm_text_check(const char *text, size_t n, gm_err *err);
+
 /* Pieces that stand for no text. */
 typedef struct gm_special_ids { int32_t begin, end, pad, unknown; } gm_special_ids;
 typedef struct gm_special_names { const char *begin, *end, *pad, *unknown; } gm_special_names;

@@ -7,6 +7,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "text/bpe.h"
+#include "text/sentencepiece.h"
 #include "text/wordpiece.h"
 
 enum { FILES_MAX = 3 }; /* two of the vocabulary and tokenizer_config.json */
@@ -17,7 +19,9 @@ struct gm_tokenizer {
     gm_special_ids special;
     int32_t size;
     bool is_uncased;
-    gm_wordpiece *wordpiece; /* the one of the kind is set */
+    gm_wordpiece *wordpiece; /* of these three the kind's is set */
+    gm_bpe *bpe;
+    gm_sentencepiece *sentencepiece;
     gm_tokenizer_file files[FILES_MAX];
     int32_t file_count;
 };
@@ -42,6 +46,8 @@ void gm_tokenizer_destroy(gm_tokenizer *t)
 {
     if (t == NULL) return;
     gm_wordpiece_destroy(t->wordpiece);
+    gm_bpe_destroy(t->bpe);
+    gm_sentencepiece_destroy(t->sentencepiece);
     for (int32_t i = 0; i < t->file_count; i++) gm_free((void *)t->files[i].bytes);
     gm_free(t);
 }
@@ -103,9 +109,41 @@ static gm_status make_wordpiece(gm_tokenizer *t, const char *folder, const setti
     return GM_OK;
 }
 
-static const kind_row kinds[] = {
+static gm_status make_bpe(gm_tokenizer *t, const char *folder, const settings *s, gm_err *err)
+{
+    char *places[2] = { gm_path_join(folder, t->files[0].name), gm_path_join(folder, t->files[1].name) };
+    const bool have = places[0] != NULL && places[1] != NULL;
+    gm_status status = have ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    const gm_bpe_source vocab = { places[0], t->files[0].bytes, t->files[0].size };
+    const gm_bpe_source merges = { places[1], t->files[1].bytes, t->files[1].size };
+    if (status == GM_OK) status = gm_bpe_parse(&vocab, &merges, &s->names, &t->bpe, err);
+    gm_free(places[0]);
+    gm_free(places[1]);
+    if (status != GM_OK) return status;
+    t->special = gm_bpe_special(t->bpe);
+    t->size = gm_bpe_size(t->bpe);
+    return GM_OK;
+}
+
+static gm_status make_sentencepiece(gm_tokenizer *t, const char *folder, const settings *s, gm_err *err)
+{
+    (void)s; /* fairseq's ids are fixed */
+    char *place = gm_path_join(folder, t->files[0].name);
+    if (place == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    const gm_status status = gm_sentencepiece_parse(place, t->files[0].bytes, t->files[0].size, &t->sentencepiece, err);
+    gm_free(place);
+    if (status != GM_OK) return status;
+    t->special = gm_sentencepiece_special(t->sentencepiece);
+    t->size = gm_sentencepiece_size(t->sentencepiece);
+    return GM_OK;
+}
+
+static const kind_row kinds[GM_TOKENIZER_KINDS] = {
     [GM_TOKENIZER_BERT] = { "bert", "BertTokenizer", { "vocab.txt", NULL }, { "[CLS]", "[SEP]", "[PAD]", "[UNK]" }, make_wordpiece },
     [GM_TOKENIZER_MPNET] = { "mpnet", "MPNetTokenizer", { "vocab.txt", NULL }, { "<s>", "</s>", "<pad>", "[UNK]" }, make_wordpiece },
+    [GM_TOKENIZER_ROBERTA] = { "roberta", "RobertaTokenizer", { "vocab.json", "merges.txt" }, { "<s>", "</s>", "<pad>", "<unk>" }, make_bpe },
+    [GM_TOKENIZER_XLM_ROBERTA] = { "xlm-roberta", "XLMRobertaTokenizer", { "sentencepiece.bpe.model", NULL }, { "<s>", "</s>", "<pad>", "<unk>" },
+                                   make_sentencepiece },
 };
 
 const char *gm_tokenizer_kind_name(gm_tokenizer_kind kind) { return kinds[kind].model_type; }
@@ -113,7 +151,7 @@ const char *gm_tokenizer_kind_name(gm_tokenizer_kind kind) { return kinds[kind].
 /* The kind of a class name, "BertTokenizer" or "BertTokenizerFast"; GM_TOKENIZER_KINDS when it is of none. */
 static gm_tokenizer_kind kind_of_class(const char *class_name)
 {
-    for (gm_tokenizer_kind k = 0; k <= GM_TOKENIZER_MPNET; k++) {
+    for (gm_tokenizer_kind k = 0; k < GM_TOKENIZER_KINDS; k++) {
         const size_t n = strlen(kinds[k].class_name);
         if (strncmp(class_name, kinds[k].class_name, n) != 0) continue;
         if (class_name[n] == '\0' || strcmp(class_name + n, "Fast") == 0) return k;
@@ -123,7 +161,7 @@ static gm_tokenizer_kind kind_of_class(const char *class_name)
 
 static gm_tokenizer_kind kind_of_model(const char *model_type)
 {
-    for (gm_tokenizer_kind k = 0; k <= GM_TOKENIZER_MPNET; k++)
+    for (gm_tokenizer_kind k = 0; k < GM_TOKENIZER_KINDS; k++)
         if (strcmp(model_type, kinds[k].model_type) == 0) return k;
     return GM_TOKENIZER_KINDS;
 }
@@ -210,7 +248,7 @@ static gm_status find_kind(const char *folder, const char *class_name, const cha
     const gm_tokenizer_kind asked = model_type != NULL ? kind_of_model(model_type) : GM_TOKENIZER_KINDS;
     *kind = asked;
     if (asked != GM_TOKENIZER_KINDS) GM_TRY(has_vocabulary(folder, asked, &has, err));
-    for (gm_tokenizer_kind k = 0; k <= GM_TOKENIZER_MPNET && !has; k++) {
+    for (gm_tokenizer_kind k = 0; k < GM_TOKENIZER_KINDS && !has; k++) {
         GM_TRY(has_vocabulary(folder, k, &has, err));
         if (has) *kind = k;
     }
@@ -288,13 +326,51 @@ gm_special_ids gm_tokenizer_special(const gm_tokenizer *t) { return t->special; 
 
 /* ---- encoding ---- */
 
+/* One caller's working space. */
+typedef struct worker {
+    const gm_tokenizer *t;
+    gm_chars chars;
+    gm_bpe_memory *bpe;
+} worker;
+
+static gm_status worker_make(const gm_tokenizer *t, worker *w, gm_err *err)
+{
+    *w = (worker){ .t = t };
+    return t->bpe != NULL ? gm_bpe_memory_make(t->bpe, &w->bpe, err) : GM_OK;
+}
+
+static void worker_free(worker *w)
+{
+    gm_chars_free(&w->chars);
+    gm_bpe_memory_destroy(w->bpe);
+}
+
+static gm_status encode(void *self, const char *text, size_t n, gm_pieces *out, gm_err *err)
+{
+    worker *w = self;
+    const gm_tokenizer *t = w->t;
+    if (t->bpe != NULL) return gm_bpe_encode(t->bpe, w->bpe, text, n, out, err);
+    if (t->sentencepiece != NULL) return gm_sentencepiece_encode(t->sentencepiece, text, n, out, err);
+    return gm_wordpiece_encode_with(t->wordpiece, &w->chars, text, n, out, err);
+}
+
 gm_status gm_tokenizer_encode(const gm_tokenizer *t, const char *text, size_t n, gm_pieces *out, gm_err *err)
 {
-    return gm_wordpiece_encode(t->wordpiece, text, n, out, err);
+    worker w;
+    GM_TRY(worker_make(t, &w, err));
+    const gm_status status = encode(&w, text, n, out, err);
+    worker_free(&w);
+    return status;
 }
 
 gm_status gm_tokenizer_sentence(const gm_tokenizer *t, char *const *words, int32_t count, int32_t max_len,
                                 gm_encoded *out, gm_err *err)
 {
-    return gm_wordpiece_sentence(t->wordpiece, words, count, max_len, out, err);
+    worker w;
+    *out = (gm_encoded){ 0 };
+    GM_TRY(worker_make(t, &w, err));
+    const gm_word_encoder encoder = { encode, &w, t->special };
+    const gm_status status = gm_encoded_make(&encoder, words, count, max_len, out, err);
+    worker_free(&w);
+    return status;
 }
