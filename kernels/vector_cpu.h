@@ -89,6 +89,26 @@ static inline float gm_gelu_grad(float x)
     return (0.5f + sign * (0.5f - tail)) + x * density;
 }
 
+/* GELU for results that bf16 keeps: absolute error below 4.3e-5 max(1, |x|). Phi(x) - 1/2 as an odd polynomial of degree 15,
+ * fitted on [-4, 4] by reweighted least squares to the absolute error of x Phi(x); below -4 the result is 0. */
+static inline float gm_gelu_coarse(float x)
+{
+    const float low = x < -4.0f ? -4.0f : x, z = low > 4.0f ? 4.0f : low, s = z * z;
+    const float p = ((((((-1.3013691e-9f * s + 1.0420152e-7f) * s - 3.6572943e-6f) * s + 7.4857504e-5f) * s - 1.0065110e-3f) * s
+                      + 9.5054917e-3f) * s - 6.5888047e-2f) * s + 0.39867356f;
+    return x < -4.0f ? 0.0f : x * (0.5f + z * p);
+}
+
+/* Its derivative Phi(x) + x phi(x) in the same way, absolute error below 5.1e-4; 0 below -4 and 1 above 4. */
+static inline float gm_gelu_grad_coarse(float x)
+{
+    const float low = x < -4.0f ? -4.0f : x, z = low > 4.0f ? 4.0f : low, s = z * z;
+    const float p = ((((((-1.6418394e-8f * s + 1.2137297e-6f) * s - 3.8457903e-5f) * s + 6.8762712e-4f) * s - 7.6873349e-3f) * s
+                      + 5.5914510e-2f) * s - 0.26202944f) * s + 0.79672152f;
+    const float y = 0.5f + z * p;
+    return x < -4.0f ? 0.0f : x > 4.0f ? 1.0f : y;
+}
+
 /* exp of every lane. The loop has a register's length, so that it becomes straight vector code. */
 static inline gm_vec gm_vec_exp(gm_vec x)
 {

@@ -8,6 +8,9 @@
 
 static const gm_float_type TYPE = GM_HAS_BF16 ? GM_BF16 : GM_FP32;
 
+static inline float gelu(float x) { return GM_HAS_BF16 ? gm_gelu_coarse(x) : gm_gelu(x); }
+static inline float gelu_grad(float x) { return GM_HAS_BF16 ? gm_gelu_grad_coarse(x) : gm_gelu_grad(x); }
+
 static gm_status linear_forward(const gm_linear *a, gm_device *dev)
 {
     const bool has_gelu = a->act == GM_LINEAR_GELU;
@@ -20,7 +23,7 @@ static gm_status linear_forward(const gm_linear *a, gm_device *dev)
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < a->rows; row++) {
         const size_t at = (size_t)row * (size_t)a->out;
-        for (int32_t c = 0; c < a->out; c++) y[at + (size_t)c] = gm_act_of(gm_gelu(gm_get(pre[at + (size_t)c])));
+        for (int32_t c = 0; c < a->out; c++) y[at + (size_t)c] = gm_act_of(gelu(gm_get(pre[at + (size_t)c])));
     }
     return GM_OK;
 }
@@ -33,7 +36,7 @@ static void gelu_backward(const gm_linear_grad *a, const gm_device *dev)
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < a->rows; row++) {
         const size_t at = (size_t)row * (size_t)a->out;
-        for (int32_t c = 0; c < a->out; c++) dy[at + (size_t)c] = gm_act_of(gm_get(dy[at + (size_t)c]) * gm_gelu_grad(gm_get(pre[at + (size_t)c])));
+        for (int32_t c = 0; c < a->out; c++) dy[at + (size_t)c] = gm_act_of(gm_get(dy[at + (size_t)c]) * gelu_grad(gm_get(pre[at + (size_t)c])));
     }
 }
 

@@ -71,9 +71,7 @@ typedef struct gm_batch_options {
     int32_t tokens, words, sequences; /* capacities of at least so many, for captured steps; 0: what the samples need */
 } gm_batch_options;
 
-/* Rows of a pack's capacity for so many true ones: few sizes, so that products have few shapes. */
-int32_t gm_batch_capacity(int32_t rows);
-/* Blocks for batches of these capacities, so that none of them moves later. */
+/* Blocks for batches of up to these sizes, so that none of them moves later. */
 gm_status gm_batch_reserve(gm_batch *b, int32_t sequences, int32_t tokens, int32_t words, gm_err *err);
 /* Fills the batch from samples in this order and sends it to the device; its blocks are reused and grow only when they
  * must. On a device the copy is under way when this returns: the batch is filled again only after a sync. */

@@ -72,7 +72,7 @@ gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
 {
     gm_device *dev = r->workers.whole;
     const int32_t most = (int32_t)gm_config_int(r->config, GM_KEY_BATCH);
-    const int32_t pieces = gm_batch_capacity(most * r->model.options.max_len);
+    const int32_t pieces = most * r->model.options.max_len;
     GM_TRY(make_lists(r, err));
     if (gm_workers_error(&r->workers, make_gradients(r), err) != GM_OK)
         return gm_fail_at(err, "gradients of %d shards of %zu parameters (train.shards)", r->shards, r->model.params.dense_count);
