@@ -17,6 +17,7 @@ extern "C" {
 #include "crf/crf.h"
 #include "crf_decode/crf_decode.h"
 #include "cross_entropy/cross_entropy.h"
+#include "distance_bias/distance_bias.h"
 #include "embedding/embedding.h"
 #include "gather/gather.h"
 #include "grad_norm/grad_norm.h"
@@ -144,6 +145,19 @@ static Least least(const gm_attention_grad &a, uint64_t element)
     const uint64_t hidden = (uint64_t)a.heads * (uint64_t)a.width, row = hidden * element;
     return Sum(10.0 * p.of_both * (double)hidden).in((3 * p.queries + 2 * p.keys) * row).in(p.queries * (uint64_t)a.heads * FLOAT).in(offset_bytes(a))
         .in(a.bias, bias_bytes(a)).out(((uint64_t)a.q_rows + 2 * (uint64_t)a.k_rows) * row).out(a.dbias, bias_bytes(a), true);
+}
+
+template <class Args> static uint64_t table_bytes(const Args &a) { return 2 * (uint64_t)a.buckets.half * (uint64_t)a.heads * FLOAT; }
+template <class Args> static uint64_t spread_bytes(const Args &a) { return (2 * (uint64_t)a.buckets.reach + 1) * (uint64_t)a.heads * FLOAT; }
+
+static Least least(const gm_distance_bias &a, uint64_t)
+{
+    return Sum().in(table_bytes(a)).out(spread_bytes(a));
+}
+
+static Least least(const gm_distance_bias_grad &a, uint64_t)
+{
+    return Sum((double)(spread_bytes(a) / FLOAT)).in(spread_bytes(a)).both(table_bytes(a));
 }
 
 static double spans_of(const int32_t *cu, int sequences, int widths)
