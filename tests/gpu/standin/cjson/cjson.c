@@ -2,6 +2,7 @@
 #include "cjson/cJSON.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,12 +202,17 @@ cJSON *cJSON_GetObjectItemCaseSensitive(const cJSON *item, const char *key)
 
 static cJSON_bool has_type(const cJSON *item, int types) { return item != NULL && (item->type & types) != 0; }
 cJSON_bool cJSON_IsBool(const cJSON *item) { return has_type(item, cJSON_True | cJSON_False); }
+cJSON_bool cJSON_IsFalse(const cJSON *item) { return has_type(item, cJSON_False); }
 cJSON_bool cJSON_IsTrue(const cJSON *item) { return has_type(item, cJSON_True); }
 cJSON_bool cJSON_IsNull(const cJSON *item) { return has_type(item, cJSON_NULL); }
 cJSON_bool cJSON_IsNumber(const cJSON *item) { return has_type(item, cJSON_Number); }
 cJSON_bool cJSON_IsString(const cJSON *item) { return has_type(item, cJSON_String); }
 cJSON_bool cJSON_IsArray(const cJSON *item) { return has_type(item, cJSON_Array); }
 cJSON_bool cJSON_IsObject(const cJSON *item) { return has_type(item, cJSON_Object); }
+
+cJSON_bool cJSON_HasObjectItem(const cJSON *item, const char *key) { return cJSON_GetObjectItemCaseSensitive(item, key) != NULL; }
+double cJSON_GetNumberValue(const cJSON *item) { return cJSON_IsNumber(item) ? item->valuedouble : (double)NAN; }
+char *cJSON_GetStringValue(const cJSON *item) { return cJSON_IsString(item) ? item->valuestring : NULL; }
 
 /* Members of objects may stand in any order. */
 cJSON_bool cJSON_Compare(const cJSON *a, const cJSON *b, cJSON_bool case_sensitive)

@@ -1,4 +1,4 @@
-/* Stands in for cJSON on a GPU machine that lacks it: the part that this repository uses, with cJSON's names and meaning.
+/* Stands in for cJSON on a GPU machine that lacks it: the part that reads, with cJSON's names and meaning.
  * gm_json_parse has checked a text before it comes here, so the parser takes what it gets for well-formed. */
 #ifndef GM_STANDIN_CJSON_H
 #define GM_STANDIN_CJSON_H
@@ -28,8 +28,12 @@ void cJSON_free(void *block);
 int cJSON_GetArraySize(const cJSON *item);
 cJSON *cJSON_GetArrayItem(const cJSON *item, int index);
 cJSON *cJSON_GetObjectItemCaseSensitive(const cJSON *item, const char *key);
+cJSON_bool cJSON_HasObjectItem(const cJSON *item, const char *key);
+char *cJSON_GetStringValue(const cJSON *item);
+double cJSON_GetNumberValue(const cJSON *item);
 cJSON_bool cJSON_Compare(const cJSON *a, const cJSON *b, cJSON_bool case_sensitive);
 cJSON_bool cJSON_IsBool(const cJSON *item);
+cJSON_bool cJSON_IsFalse(const cJSON *item);
 cJSON_bool cJSON_IsTrue(const cJSON *item);
 cJSON_bool cJSON_IsNull(const cJSON *item);
 cJSON_bool cJSON_IsNumber(const cJSON *item);
