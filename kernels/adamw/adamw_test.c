@@ -77,26 +77,65 @@ static void dense_steps_match(gmt_backend *b)
     }
 }
 
-static void rows_not_chosen_keep_their_bits(gmt_backend *b)
+/* Rows beside a chosen one and rows between two of them, as wide as four columns at a time fit, and not. */
+static void check_rows(gmt_backend *b, size_t width)
 {
-    enum { ROWS = 13, WIDTH = 37 };
+    enum { ROWS = 13, MOST = 40 };
     static const int32_t row[] = { 12, 0, 5, 6 };
-    table t = make(b, ROWS, WIDTH, row, GM_LEN(row), 0.5f);
+    table t = make(b, ROWS, (int32_t)width, row, GM_LEN(row), 0.5f);
     state want = { widened(b, &t.param), widened(b, &t.m), widened(b, &t.v) };
-    float before[ROWS * WIDTH];
-    memcpy(before, t.param.f32, sizeof before);
+    float before[ROWS * MOST];
+    memcpy(before, t.param.f32, t.param.bytes);
     for (int n = 4; n <= 5; n++) { /* the bias correction counts steps in which the rows were not there */
         b->step.number = n;
         for (size_t r = 0; r < GM_LEN(row); r++)
-            for (size_t c = 0; c < WIDTH; c++)
-                reference(want, (size_t)row[r] * WIDTH + c, (double)t.grad.f32[r * WIDTH + c] * 0.5,
+            for (size_t c = 0; c < width; c++)
+                reference(want, (size_t)row[r] * width + c, (double)t.grad.f32[r * width + c] * 0.5,
                           (double)b->step.rate[GM_RATE_HEAD], (double)0.01f, (double)0.9f, (double)0.999f, (double)1e-8f, n);
         step(b, &t, GM_RATE_HEAD, 0.01f);
     }
     compare(b, &t, want, "param by rows");
     for (size_t r = 0; r < ROWS; r++) {
         const bool is_chosen = r == 12 || r == 0 || r == 5 || r == 6;
-        assert_true((memcmp(before + r * WIDTH, t.param.f32 + r * WIDTH, WIDTH * sizeof(float)) != 0) == is_chosen);
+        assert_true((memcmp(before + r * width, t.param.f32 + r * width, width * sizeof(float)) != 0) == is_chosen);
+    }
+}
+
+static void rows_not_chosen_keep_their_bits(gmt_backend *b)
+{
+    static const size_t width[] = { 40, 37, 6, 4 };
+    for (size_t i = 0; i < GM_LEN(width); i++) check_rows(b, width[i]);
+}
+
+/* One of the blocks is aligned to an element and no more: the same bits as when all begin where a GPU likes it. */
+static void any_alignment(gmt_backend *b)
+{
+    enum { ROWS = 5, WIDTH = 8, PARTS = 5 };
+    static const int32_t row[] = { 3, 0 };
+    for (int dense = 0; dense < 2; dense++) {
+        gmt_buf first[PARTS];
+        for (int off = PARTS; off >= 0; off--) { /* none at first */
+            b->stream = 0;
+            table t = make(b, ROWS, WIDTH, dense ? NULL : row, dense ? ROWS : (int32_t)GM_LEN(row), 1.0f);
+            gmt_buf part[PARTS] = { t.param, t.m, t.v, t.grad, gmt_act_zeros(b, ROWS * WIDTH) };
+            for (int i = 0; i < PARTS; i++) {
+                if (i != off) continue;
+                gmt_buf moved = part[i].is_bf16 ? gmt_act_poison(b, part[i].count + 1) : gmt_poison(b, part[i].count + 1);
+                memcpy(moved.f32 + 1, part[i].f32, part[i].bytes);
+                gmt_push(b, &moved);
+                part[i] = moved;
+            }
+            gmt_ok(b, b->k->adamw.forward(&(gm_adamw){ gmt_at(&part[0], off == 0), gmt_at(&part[1], off == 1), gmt_at(&part[2], off == 2),
+                                                       gmt_at(&part[3], off == 3), t.grad_scale.dev, t.row.dev, t.n_rows.dev,
+                                                       dense ? ROWS : (int32_t)GM_LEN(row), WIDTH, GM_RATE_HEAD, 0.01f, 0.9f, 0.999f, 1e-8f,
+                                                       gmt_at(&part[4], off == 4) },
+                                          b->device));
+            for (int i = 0; i < PARTS; i++) {
+                gmt_fetch(b, &part[i]);
+                if (off == PARTS) first[i] = part[i];
+                assert_memory_equal(part[i].f32 + (i == off), first[i].f32, first[i].bytes);
+            }
+        }
     }
 }
 
@@ -196,6 +235,6 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("adamw", GMT(dense_steps_match), GMT(rows_not_chosen_keep_their_bits), GMT(only_the_first_n_rows_count),
+GMT_MAIN("adamw", GMT(dense_steps_match), GMT(rows_not_chosen_keep_their_bits), GMT(any_alignment), GMT(only_the_first_n_rows_count),
          GMT(no_count_means_all_rows), GMT(copy_has_the_rounded_parameters), GMT(no_rows),
          GMT(factor_zero_changes_nothing), GMT(same_bits_for_any_threads))

@@ -580,6 +580,14 @@ static void rows_behind_without_capacity(gmt_backend *b)
     rows_behind(got.dk, p.k_stride, p.keys, 0, 2 * p.hidden, "dk and dv");
 }
 
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    shape s = cross(2, 8, 8);
+    s.has_bias = true;
+    gmt_tight_workspace(b);
+    check(b, s);
+}
+
 static void prediction_without_lse(gmt_backend *b)
 {
     const problem p = make(b, self(b, 2, 32));
@@ -667,5 +675,5 @@ GMT_MAIN("attention", GMT_F32(exp_and_gelu_hold_their_bounds), GMT_F32(reference
          GMT(self_attention), GMT(self_attention_with_dropout), GMT(cross_attention_with_odd_width), GMT(causal),
          GMT(causal_with_other_keys), GMT(additive_bias), GMT(lengths_around_tiles), GMT(long_sequences_and_wide_heads),
          GMT(heads_wider_than_128), GMT(large_scores), GMT(masks_are_those_of_the_reference), GMT(padded_batch),
-         GMT(batch_without_a_row), GMT(rows_behind_without_capacity), GMT(prediction_without_lse),
+         GMT(batch_without_a_row), GMT(rows_behind_without_capacity), GMT(prediction_without_lse), GMT(workspace_is_what_is_asked_for),
          GMT(same_bits_on_any_number_of_threads))

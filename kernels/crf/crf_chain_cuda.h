@@ -36,12 +36,12 @@ static inline int crf_shared_bytes(int tags, int tables)
     return bytes <= CRF_SHARED_BYTES ? (int)bytes : 0;
 }
 
-/* The transitions in shared memory if there is room, else where they are. All threads of the block call it. */
+/* The transitions in shared memory if there is room, else where they are. All threads of the block call it, and read what
+ * it returns behind a barrier: a chain's first step, which needs no transition, has one. */
 __device__ __forceinline__ const float *crf_keep(const float *trans, int tags, float *room, bool has_room)
 {
     if (!has_room) return trans;
     for (int i = (int)threadIdx.x; i < tags * tags; i += (int)blockDim.x) room[i] = trans[i];
-    __syncthreads();
     return room;
 }
 

@@ -130,25 +130,58 @@ static const char *const names[PARTS] = { "demit", "dtrans", "dstart", "dend" };
 static double rounding_of(const gmt_backend *b, int i) { return i == EMIT ? gmt_rounding(b) : 0.0; }
 
 /* An exponent's error grows with the scores on the way: tol is for exponents of size 1. */
-static void check(gmt_backend *b, const int32_t *length, int32_t sequences, int32_t tags, float sigma, double tol, unsigned flags)
+static void check_problem(gmt_backend *b, const problem *p, double sigma, double tol, unsigned flags)
 {
     const bool add[PARTS] = { false, flags & 1, flags & 2, flags & 4 };
-    const problem p = make(b, length, sequences, tags, sigma);
-    double *want[PARTS], *log_z = gmt_doubles(b, (size_t)sequences);
+    double *want[PARTS], *log_z = gmt_doubles(b, (size_t)p->sequences);
     gmt_buf before[PARTS];
     for (int i = 0; i < PARTS; i++) {
-        before[i] = gmt_normal(b, p.x[i].count, 1.0f);
-        want[i] = add[i] ? widened(b, &before[i]) : gmt_doubles(b, p.x[i].count);
+        before[i] = gmt_normal(b, p->x[i].count, 1.0f);
+        want[i] = add[i] ? widened(b, &before[i]) : gmt_doubles(b, p->x[i].count);
     }
-    const double loss = 2.0 + 0.25 * reference(b, &p, log_z);
-    reference_grad(b, &p, 0.25, want);
-    answer r = run(b, &p, add, before);
-    assert_true(fabs(*r.loss.f64 - loss) <= tol * (fabs(loss) + (double)sigma));
-    gmt_close(r.log_z.f32, log_z, (size_t)sequences, tol, "log_z");
-    for (int i = 0; i < PARTS; i++) gmt_close(r.dx[i].f32, want[i], p.x[i].count, tol + rounding_of(b, i), names[i]);
+    const double loss = 2.0 + 0.25 * reference(b, p, log_z);
+    reference_grad(b, p, 0.25, want);
+    answer r = run(b, p, add, before);
+    assert_true(fabs(*r.loss.f64 - loss) <= tol * (fabs(loss) + sigma));
+    gmt_close(r.log_z.f32, log_z, (size_t)p->sequences, tol, "log_z");
+    for (int i = 0; i < PARTS; i++) gmt_close(r.dx[i].f32, want[i], p->x[i].count, tol + rounding_of(b, i), names[i]);
+}
+
+static void check(gmt_backend *b, const int32_t *length, int32_t sequences, int32_t tags, float sigma, double tol, unsigned flags)
+{
+    const problem p = make(b, length, sequences, tags, sigma);
+    check_problem(b, &p, (double)sigma, tol, flags);
 }
 
 static const int32_t lengths[] = { 0, 1, 7, 8, 9, 33, 0 };
+
+/* A device with room for the gradients of one block only: its sentences take turns. */
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    gmt_tight_workspace(b);
+    check(b, lengths, GM_LEN(lengths), 5, 2.0f, gmt_tol_f32(33 * 5), 0);
+    check(b, lengths, GM_LEN(lengths), 5, 2.0f, gmt_tol_f32(33 * 5), 7);
+}
+
+/* More sentences than a GPU has blocks for: a block's second one begins with what the first one left. */
+static void more_sentences_than_blocks(gmt_backend *b)
+{
+    int32_t length[700];
+    for (int32_t s = 0; s < (int32_t)GM_LEN(length); s++) length[s] = 1 + s % 2;
+    check(b, length, GM_LEN(length), 3, 1.0f, gmt_tol_f32(700), 0);
+}
+
+/* Scores of the last word's end, too: they may be far from all the others. */
+static void ends_of_ten_thousand_survive(gmt_backend *b)
+{
+    problem p = make(b, lengths, GM_LEN(lengths), 40, 2.0f);
+    for (int32_t j = 0; j < 40; j++) {
+        p.x[END].f32[j] = 1e4f * (float)(j % 3 - 1) + p.x[END].f32[j];
+        p.wide[END][j] = (double)p.x[END].f32[j];
+    }
+    gmt_push(b, &p.x[END]);
+    check_problem(b, &p, 1e4, 33.0 * 1e4 * 0x1p-24, 0);
+}
 
 static void matches_reference(gmt_backend *b)
 {
@@ -279,6 +312,7 @@ static void reference_matches_differences(gmt_backend *b)
         }
 }
 
-GMT_MAIN("crf", GMT(matches_reference), GMT(most_tags), GMT(emissions_of_ten_thousand_survive),
+GMT_MAIN("crf", GMT(matches_reference), GMT(workspace_is_what_is_asked_for), GMT(more_sentences_than_blocks),
+         GMT(most_tags), GMT(emissions_of_ten_thousand_survive), GMT(ends_of_ten_thousand_survive),
          GMT(common_shift_changes_no_gradient), GMT(matches_all_paths), GMT(same_bits_for_any_threads),
          GMT(padded_batch), GMT(rows_behind_without_capacity), GMT_F32(reference_matches_differences))

@@ -228,6 +228,12 @@ static void too_long_a_sentence_is_refused(gmt_backend *b)
                                                         : "crf_decode needs 1116691496440 bytes of workspace"));
 }
 
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    gmt_tight_workspace(b);
+    check_sentences(b, 9, 2.0f, 0, true, gmt_tol_f32(33 * 9));
+}
+
 static void same_bits_for_any_threads(gmt_backend *b)
 {
     problem p = make(b, lengths, GM_LEN(lengths), 21, 2.0f, 0.0f);
@@ -244,4 +250,4 @@ static void same_bits_for_any_threads(gmt_backend *b)
 
 GMT_MAIN("crf_decode", GMT(matches_all_paths), GMT(ties_take_the_lowest_tag), GMT(forbidden_moves_are_avoided),
          GMT(all_moves_forbidden), GMT(sentences_of_all_lengths), GMT(emissions_of_ten_thousand_survive),
-         GMT(padded_batch), GMT(too_long_a_sentence_is_refused), GMT(same_bits_for_any_threads))
+         GMT(padded_batch), GMT(workspace_is_what_is_asked_for), GMT(too_long_a_sentence_is_refused), GMT(same_bits_for_any_threads))

@@ -6,7 +6,7 @@
 
 #include "cross_entropy/cross_entropy.h"
 
-enum { ROWS = 1100 }; /* beyond one block of waiting losses */
+enum { ROWS = 1100, MANY_ROWS = 8200 }; /* beyond one block of waiting losses; beyond the rows that a GPU's warps take at once */
 
 /* Loss of a row without the scale; probabilities to p. */
 static double reference(const double *logits, int32_t classes, int32_t label, double *p)
@@ -18,30 +18,30 @@ static double reference(const double *logits, int32_t classes, int32_t label, do
     return top + log(sum) - logits[label];
 }
 
-static gmt_buf labels(gmt_backend *b, int32_t classes)
+static gmt_buf labels(gmt_backend *b, int32_t rows, int32_t classes)
 {
-    uint8_t label[ROWS];
-    for (int32_t r = 0; r < ROWS; r++) label[r] = (uint8_t)(r % 7 == 3 ? GM_NO_LABEL : r * 5 % classes);
-    return gmt_bytes(b, label, sizeof label, ROWS);
+    uint8_t label[MANY_ROWS];
+    for (int32_t r = 0; r < rows; r++) label[r] = (uint8_t)(r % 7 == 3 ? GM_NO_LABEL : r * 5 % classes);
+    return gmt_bytes(b, label, (size_t)rows, (size_t)rows);
 }
 
 /* in_place: dlogits is logits. */
-static void check(gmt_backend *b, int32_t classes, float sigma, bool in_place)
+static void check(gmt_backend *b, int32_t rows, int32_t classes, float sigma, bool in_place)
 {
-    const size_t total = (size_t)(ROWS * classes);
+    const size_t total = (size_t)(rows * classes);
     const float scale = 0.125f;
     const double before = 3.5;
-    gmt_buf x = gmt_normal(b, total, sigma), label = labels(b, classes), factor = gmt_f32(b, &scale, 1);
+    gmt_buf x = gmt_normal(b, total, sigma), label = labels(b, rows, classes), factor = gmt_f32(b, &scale, 1);
     gmt_buf loss = gmt_bytes(b, &before, sizeof before, 1), grad = in_place ? x : gmt_poison(b, total);
     double *want = gmt_doubles(b, total), want_loss = 0.0;
-    for (int32_t r = 0; r < ROWS; r++) {
+    for (int32_t r = 0; r < rows; r++) {
         double logits[GM_NO_LABEL], p[GM_NO_LABEL];
         if (label.u8[r] == GM_NO_LABEL) continue;
         for (int32_t c = 0; c < classes; c++) logits[c] = (double)x.f32[r * classes + c];
         want_loss += reference(logits, classes, label.u8[r], p);
         for (int32_t c = 0; c < classes; c++) want[r * classes + c] = (double)scale * (p[c] - (c == label.u8[r]));
     }
-    gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ x.dev, label.dev, factor.dev, loss.dev, grad.dev, ROWS, classes },
+    gmt_ok(b, b->k->cross_entropy.forward(&(gm_cross_entropy){ x.dev, label.dev, factor.dev, loss.dev, grad.dev, rows, classes },
                                           b->device));
     gmt_close(gmt_fetch(b, &grad), want, total, gmt_tol_f32((size_t)classes) * (1.0 + (double)sigma), "dlogits");
     gmt_fetch(b, &loss);
@@ -53,9 +53,10 @@ static void matches_reference(gmt_backend *b)
 {
     static const int32_t classes[] = { 1, 2, 5, 17, 64 };
     for (size_t c = 0; c < GM_LEN(classes); c++) {
-        check(b, classes[c], 1.0f, false);
-        check(b, classes[c], 1.0f, true);
+        check(b, ROWS, classes[c], 1.0f, false);
+        check(b, ROWS, classes[c], 1.0f, true);
     }
+    check(b, MANY_ROWS, 3, 1.0f, false);
 }
 
 /* Rows that pad a batch carry no label: whatever their logits are, they reach neither the loss nor the gradient. */
@@ -91,7 +92,17 @@ static void unlabelled_rows_are_not_read(gmt_backend *b)
 }
 
 /* The largest exponent is 0: no overflow, and a certain row's gradient is 0 rather than NaN. */
-static void large_logits_survive(gmt_backend *b) { check(b, 5, 1e4f, false); }
+static void large_logits_survive(gmt_backend *b)
+{
+    check(b, ROWS, 5, 1e4f, false);
+    check(b, 40, 100, 1e4f, false); /* the largest is any lane's, in any of its rounds */
+}
+
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    gmt_tight_workspace(b);
+    check(b, 41, 5, 1.0f, false);
+}
 
 static void loss_alone(gmt_backend *b)
 {
@@ -109,7 +120,7 @@ static void loss_alone(gmt_backend *b)
 
 static void same_bits_for_any_threads(gmt_backend *b)
 {
-    gmt_buf x = gmt_normal(b, ROWS * 5, 2.0f), label = labels(b, 5), factor = gmt_zeros(b, 1), first = { 0 };
+    gmt_buf x = gmt_normal(b, ROWS * 5, 2.0f), label = labels(b, ROWS, 5), factor = gmt_zeros(b, 1), first = { 0 };
     *factor.f32 = 0.3f;
     gmt_push(b, &factor);
     for (b->device->threads = 1; b->device->threads <= 3; b->device->threads++) {
@@ -144,4 +155,4 @@ static void reference_matches_differences(gmt_backend *b)
 }
 
 GMT_MAIN("cross_entropy", GMT(matches_reference), GMT(unlabelled_rows_are_not_read), GMT(large_logits_survive),
-         GMT(loss_alone), GMT(same_bits_for_any_threads), GMT_F32(reference_matches_differences))
+         GMT(workspace_is_what_is_asked_for), GMT(loss_alone), GMT(same_bits_for_any_threads), GMT_F32(reference_matches_differences))

@@ -58,19 +58,6 @@ __device__ __forceinline__ float warp_max(float v)
     return v;
 }
 
-/* Sum over the block, the same in every thread; red holds a float a warp. All threads of the block call it. */
-template <int WARPS> __device__ __forceinline__ float block_sum(float v, float *red)
-{
-    v = warp_sum(v);
-    __syncthreads(); /* the last use of red is over */
-    if (threadIdx.x % 32 == 0) red[threadIdx.x / 32] = v;
-    __syncthreads();
-    float sum = 0.0f;
-#pragma unroll
-    for (int w = 0; w < WARPS; w++) sum += red[w];
-    return sum;
-}
-
 /* The four words of one Philox counter: base/philox.h, written for the device. */
 __device__ __forceinline__ uint4 philox4(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3)
 {

@@ -190,6 +190,19 @@ static void gradients_may_be_left_out(gmt_backend *b)
     }
 }
 
+/* The gradient of the bias alone is the first that asks for memory. */
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    problem p = make(b, (sizes){ 70, 8, 20 }, GM_LINEAR_PLAIN, (layout){ .has_bias = true });
+    gm_linear_grad a = backward_args(&p);
+    double *db = gmt_doubles(b, 20);
+    for (size_t i = 0; i < p.ny; i++) db[i % 20] += (double)p.dy.f32[i];
+    a.dx = a.dw = NULL;
+    gmt_tight_workspace(b);
+    gmt_ok(b, b->k->linear.backward(&a, b->device));
+    gmt_close(gmt_fetch(b, &p.db), db, 20, gmt_tol_f32(70), "db");
+}
+
 /* Nothing to multiply: gradients of the weights are zero, or stay where they are added to. */
 static void no_rows(gmt_backend *b)
 {
@@ -228,4 +241,4 @@ static void reference_is_the_derivative(gmt_backend *b)
 }
 
 GMT_MAIN("linear", GMT(reference_is_the_derivative), GMT(matches_reference), GMT(any_alignment), GMT(prediction_without_pre_is_the_same),
-         GMT(gradients_may_be_left_out), GMT(no_rows))
+         GMT(gradients_may_be_left_out), GMT(workspace_is_what_is_asked_for), GMT(no_rows))

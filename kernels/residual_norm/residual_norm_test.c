@@ -389,6 +389,12 @@ static void many_rows(gmt_backend *b)
     }
 }
 
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    gmt_tight_workspace(b);
+    check(b, (shape){ .width = 13, .has_residual = true, .adds = ADD_ALL });
+}
+
 static void same_bits_on_any_number_of_threads(gmt_backend *b)
 {
     const shape s = { .width = 384, .has_residual = true, .p = 0.1f, .p_out = 0.1f, .adds = ADD_ALL };
@@ -440,5 +446,5 @@ static void reference_is_the_derivative(gmt_backend *b)
 GMT_MAIN("residual_norm", GMT(reference_is_the_derivative), GMT(post_norm), GMT(post_norm_with_dropout),
          GMT(pre_norm_adds_the_gradient_of_the_sum), GMT(embeddings_drop_the_norm_and_have_no_residual),
          GMT(odd_and_wide_rows), GMT(mean_far_from_zero), GMT(in_place),
-         GMT(prediction_without_mean_and_frozen_weights), GMT(no_rows), GMT(no_capacity), GMT(many_rows),
+         GMT(prediction_without_mean_and_frozen_weights), GMT(no_rows), GMT(no_capacity), GMT(many_rows), GMT(workspace_is_what_is_asked_for),
          GMT(same_bits_on_any_number_of_threads))

@@ -278,6 +278,13 @@ static void batch_without_a_word(gmt_backend *b)
         }
 }
 
+static void workspace_is_what_is_asked_for(gmt_backend *b)
+{
+    gmt_tight_workspace(b);
+    check_forward(b, (shape){ 4, 20, 3, 0.2f }, true);
+    check_backward(b, (shape){ 4, 20, 3, 0.2f }, 5);
+}
+
 static void same_bits_for_any_threads(gmt_backend *b)
 {
     const shape s = { 8, 200, 5, 0.1f };
@@ -335,4 +342,4 @@ static void reference_matches_differences(gmt_backend *b)
 }
 
 GMT_MAIN("span_logits", GMT(forward_matches_reference), GMT(backward_matches_reference), GMT(batch_without_a_word),
-         GMT(same_bits_for_any_threads), GMT_F32(reference_matches_differences))
+         GMT(workspace_is_what_is_asked_for), GMT(same_bits_for_any_threads), GMT_F32(reference_matches_differences))

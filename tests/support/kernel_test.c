@@ -23,6 +23,12 @@ static void *keep(void *bytes, bool is_device)
     return bytes;
 }
 
+/* What the harness itself asks of the target; gmt_ok is for operations. */
+static void moved(const gmt_backend *b, gm_status status)
+{
+    if (status != GM_OK) fail_msg("%s", b->device->err->text);
+}
+
 /* A device block between guard bytes, all 0xA5. */
 static unsigned char *guarded(gmt_backend *b, size_t bytes)
 {
@@ -30,7 +36,7 @@ static unsigned char *guarded(gmt_backend *b, size_t bytes)
     unsigned char *pattern = malloc(bytes + 2 * GUARD);
     if (pattern == NULL) fail_msg("out of memory");
     memset(pattern, 0xA5, bytes + 2 * GUARD);
-    gmt_ok(b, b->target->upload(b->device, made, pattern, bytes + 2 * GUARD));
+    moved(b, b->target->upload(b->device, made, pattern, bytes + 2 * GUARD));
     free(pattern);
     return made + GUARD;
 }
@@ -83,7 +89,7 @@ void gmt_push(gmt_backend *b, gmt_buf *buf)
             buf->f32[i] = float_of(packed[i]);
         }
     }
-    gmt_ok(b, b->target->upload(b->device, buf->dev, packed != NULL ? packed : buf->host, buf->dev_bytes));
+    moved(b, b->target->upload(b->device, buf->dev, packed != NULL ? packed : buf->host, buf->dev_bytes));
     free(packed);
 }
 
@@ -91,7 +97,7 @@ void *gmt_fetch(gmt_backend *b, gmt_buf *buf)
 {
     unsigned char *all = malloc(buf->dev_bytes + 2 * GUARD);
     if (all == NULL) fail_msg("out of memory");
-    gmt_ok(b, b->target->download(b->device, all, (unsigned char *)buf->dev - GUARD, buf->dev_bytes + 2 * GUARD));
+    moved(b, b->target->download(b->device, all, (unsigned char *)buf->dev - GUARD, buf->dev_bytes + 2 * GUARD));
     bool is_whole = true;
     for (size_t i = 0; i < GUARD; i++) is_whole = is_whole && all[i] == 0xA5 && all[GUARD + buf->dev_bytes + i] == 0xA5;
     if (buf->is_bf16)
@@ -249,13 +255,47 @@ void gmt_close(const float *got, const double *want, size_t count, double tol, c
     }
 }
 
+/* What gmt_tight_workspace took from the device, and the block that the call under way got instead. */
+static struct { bool is_on; void *own; size_t own_bytes; gmt_buf given; } tight;
+
+void gmt_tight_workspace(gmt_backend *b)
+{
+    tight.is_on = true;
+    tight.own = b->device->workspace;
+    tight.own_bytes = b->device->workspace_bytes;
+    b->device->workspace = NULL;
+    b->device->workspace_bytes = 0;
+}
+
+void gmt_refused(gmt_backend *b, const char *call)
+{
+    gm_device *dev = b->device;
+    const char *needs = strstr(dev->err->text, " needs ");
+    const size_t asked = needs != NULL ? (size_t)strtoull(needs + strlen(" needs "), NULL, 10) : 0;
+    if (!tight.is_on || dev->err->status != GM_ERR_NOMEM || asked <= dev->workspace_bytes) fail_msg("%s: %s", call, dev->err->text);
+    const gmt_buf given = make(b, asked, 1);
+    tight.given = given;
+    dev->workspace = given.dev;
+    dev->workspace_bytes = asked;
+}
+
+void gmt_accepted(gmt_backend *b)
+{
+    gmt_buf given = tight.given;
+    if (given.dev == NULL) return;
+    tight.given = (gmt_buf){ 0 };
+    b->device->workspace = NULL;
+    b->device->workspace_bytes = 0;
+    gmt_fetch(b, &given);
+}
+
 static const gmt_target *target_now;
 
-void gmt_push_step(gmt_backend *b) { gmt_ok(b, b->target->upload(b->device, (void *)(uintptr_t)b->device->step, &b->step, sizeof b->step)); }
+void gmt_push_step(gmt_backend *b) { moved(b, b->target->upload(b->device, (void *)(uintptr_t)b->device->step, &b->step, sizeof b->step)); }
 
 void gmt_device_create(gmt_backend *b, int threads, gm_device *dev)
 {
-    gmt_ok(b, b->target->device_create(b->target, threads, dev, b->device->err));
+    moved(b, b->target->device_create(b->target, threads, dev, b->device->err));
     dev->step = b->device->step;
     dev->err = b->device->err;
 }
@@ -268,6 +308,7 @@ static int set_up(void **state)
     static gm_device device;
     static gm_err err;
     memset(&b, 0, sizeof b);
+    memset(&tight, 0, sizeof tight);
     b.target = target_now;
     b.k = &b.kernels;
     b.device = &device;
@@ -292,6 +333,10 @@ static int tear_down(void **state)
             b->target->release(b->device, last.bytes);
         else
             free(last.bytes);
+    }
+    if (tight.is_on) {
+        b->device->workspace = tight.own;
+        b->device->workspace_bytes = tight.own_bytes;
     }
     b->target->device_destroy(b->device);
     return 0;

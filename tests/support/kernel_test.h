@@ -49,6 +49,10 @@ void gmt_device_destroy(gmt_backend *b, gm_device *dev);
 /* Sends b->step to the device after the test has changed it. */
 void gmt_push_step(gmt_backend *b);
 
+/* From now on a call by gmt_ok has a workspace of exactly the bytes that it asks for, between guard bytes that are looked
+ * at when it returns. A call that was refused is made again: before it asks, it must have changed nothing. */
+void gmt_tight_workspace(gmt_backend *b);
+
 /* A buffer in the backend's memory with its host copy. Freed when the test ends. */
 typedef struct gmt_buf {
     size_t count, bytes;      /* elements, bytes of all on the host */
@@ -118,7 +122,10 @@ int gmt_run_all(const char *operation, const gmt_test *tests, int count);
 
 #define gmt_ok(b, call)                                                              \
     do {                                                                             \
-        if ((call) != GM_OK) fail_msg("%s: %s", #call, (b)->device->err->text);      \
+        while ((call) != GM_OK) gmt_refused(b, #call);                               \
+        gmt_accepted(b);                                                             \
     } while (0)
+void gmt_refused(gmt_backend *b, const char *call); /* fails the test, or gives the workspace that was asked for */
+void gmt_accepted(gmt_backend *b);
 
 #endif
