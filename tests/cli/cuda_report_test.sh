@@ -71,7 +71,8 @@ touch "$tree/build/gmner-sim-check.so"
 step 700
 check "a step within 1.5 x" 0 "fp32 step: 0.00 MB moved, least 0.00 MB, ratio 1.43 .*; 3 launches in 1 graph" "" report --arch 80,86 --check --precision fp32
 check "shared memory of the launch counts" 0 "twice<float, 2> +192 +512\+4096 +72 +38 %" "" report --arch 80 --precision fp32
-grep -q '| twice forward | 3 |' "$tree/build/cuda-report.md" || fail "the Markdown lacks the operation"
+grep -q '| \*\*twice forward\*\* | 3 |' "$tree/build/cuda-report.md" || fail "the Markdown lacks the operation"
+grep -q '| `twice<float, 2>` | 192 | 512+4096 | 72 38 % |' "$tree/build/cuda-report.md" || fail "the Markdown lacks the kernel, as code"
 step 600
 check "a step above 1.5 x" 1 "ratio 1.67" "the fp32 step moves 1.67 x the least" report --arch 80 --check --precision fp32
 check "a step above 1.5 x, only shown" 0 "the step .* 1.67 .*ABOVE" "" report --arch 80 --precision fp32
