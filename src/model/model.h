@@ -3,7 +3,7 @@
 #ifndef GM_MODEL_H
 #define GM_MODEL_H
 
-#include "model/bert.h"
+#include "model/encoder.h"
 #include "model/heads.h"
 
 typedef enum gm_head_kind { GM_HEAD_SPAN, GM_HEAD_CRF } gm_head_kind;
@@ -12,6 +12,7 @@ typedef struct gm_model_options {
     gm_head_kind head;
     gm_tag_scheme scheme;
     bool is_nested, dense_embedding;
+    bool recomputes;          /* training computes each layer again on the way back, to save its memory */
     int32_t max_len;
     float dropout;
     uint64_t seed;            /* of the initial weights */
@@ -23,7 +24,7 @@ typedef struct gm_model {
     gm_wordpiece *wordpiece;
     gm_params params;
     int32_t encoder_params;   /* the first so many of params are the encoder's */
-    gm_bert bert;
+    gm_encoder encoder;
     gm_span_head span;
     gm_crf_head crf;
     char *config_json, *vocab; /* files kept as they came, to be written beside the weights */

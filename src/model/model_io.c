@@ -1,5 +1,6 @@
 /* Making, reading and writing model folders. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -59,12 +60,13 @@ static gm_status understand(gm_model *m, const char *folder, gm_err *err)
 {
     char *config = gm_path_join(folder, "config.json"), *vocab = gm_path_join(folder, "vocab.txt");
     gm_status status = config != NULL && vocab != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    if (status == GM_OK) status = gm_bert_read_config(config, m->config_json, m->config_size, &m->bert.config, err);
+    if (status == GM_OK) status = gm_encoder_read_config(config, m->config_json, m->config_size, &m->encoder.config, err);
     if (status == GM_OK) status = gm_wordpiece_parse(vocab, m->vocab, m->vocab_size, m->lower_case, &m->wordpiece, err);
-    if (status == GM_OK && gm_wordpiece_size(m->wordpiece) > m->bert.config.vocabulary)
-        status = gm_fail(err, GM_ERR_FORMAT, "%s: %d pieces, but config.json says \"vocab_size\" %d", vocab, gm_wordpiece_size(m->wordpiece), m->bert.config.vocabulary);
-    if (status == GM_OK && m->options.max_len > m->bert.config.positions)
-        status = gm_fail(err, GM_ERR_CONFIG, "max_len is %d, but the encoder in %s has %d positions", m->options.max_len, folder, m->bert.config.positions);
+    if (status == GM_OK && gm_wordpiece_size(m->wordpiece) > m->encoder.config.vocabulary)
+        status = gm_fail(err, GM_ERR_FORMAT, "%s: %d pieces, but config.json says \"vocab_size\" %d", vocab, gm_wordpiece_size(m->wordpiece), m->encoder.config.vocabulary);
+    if (status == GM_OK && m->options.max_len > gm_encoder_max_len(&m->encoder.config))
+        status = gm_fail(err, GM_ERR_CONFIG, "max_len is %d, but the encoder in %s has %d positions", m->options.max_len, folder,
+                         gm_encoder_max_len(&m->encoder.config));
     gm_free(config);
     gm_free(vocab);
     return status;
@@ -72,8 +74,9 @@ static gm_status understand(gm_model *m, const char *folder, gm_err *err)
 
 static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, gm_err *err)
 {
-    const int32_t hidden = m->bert.config.hidden;
-    GM_TRY(gm_bert_declare(&m->bert, &m->params, with_pooler, m->options.dense_embedding, err));
+    const int32_t hidden = m->encoder.config.hidden;
+    m->encoder.recomputes = m->options.recomputes;
+    GM_TRY(gm_encoder_declare(&m->encoder, &m->params, with_pooler, m->options.dense_embedding, err));
     m->encoder_params = m->params.count;
     if (m->options.head == GM_HEAD_CRF)
         GM_TRY(gm_crf_head_declare(&m->crf, &m->params, hidden, m->labels.count, m->options.scheme, err));
@@ -82,17 +85,24 @@ static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, g
     return gm_params_allocate(&m->params, with_moments, err);
 }
 
-/* Files of BertForSomething carry "bert." before every encoder name. */
-static const char *encoder_prefix(const gm_safetensors *st)
+static bool has_tensor(const gm_safetensors *st, const char *prefix, const char *name)
 {
-    return gm_safetensors_find(st, "bert.embeddings.word_embeddings.weight") != NULL ? "bert." : "";
+    char full[128];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    return gm_safetensors_find(st, full) != NULL;
+}
+
+/* Files of BertForSomething carry "bert." before every name of the encoder. */
+static const char *encoder_prefix(const gm_model *m, const gm_safetensors *st)
+{
+    const char *prefix = m->encoder.config.family->prefix;
+    return has_tensor(st, prefix, "embeddings.word_embeddings.weight") ? prefix : "";
 }
 
 static gm_status load_encoder(gm_model *m, const gm_safetensors *st, gm_err *err)
 {
-    const char *prefix = encoder_prefix(st);
-    const bool with_pooler = gm_safetensors_find(st, prefix[0] ? "bert.pooler.dense.weight" : "pooler.dense.weight") != NULL;
-    GM_TRY(declare_all(m, with_pooler, true, err));
+    const char *prefix = encoder_prefix(m, st);
+    GM_TRY(declare_all(m, has_tensor(st, prefix, "pooler.dense.weight"), true, err));
     gm_params_randomise(&m->params, m->encoder_params, m->options.seed);
     return gm_params_load(&m->params, m->encoder_params, st, prefix, err);
 }
@@ -253,7 +263,7 @@ static gm_status load(const char *folder, bool for_training, gm_model *m, gm_err
     GM_TRY(read_in(folder, "vocab.txt", &m->vocab, &m->vocab_size, err));
     GM_TRY(understand(m, folder, err));
     GM_TRY(open_weights(folder, &st, err));
-    gm_status status = declare_all(m, gm_safetensors_find(st, "pooler.dense.weight") != NULL, for_training, err);
+    gm_status status = declare_all(m, has_tensor(st, "", "pooler.dense.weight"), for_training, err);
     if (status == GM_OK) status = gm_params_load(&m->params, m->params.count, st, "", err);
     gm_safetensors_close(st);
     return status;

@@ -78,6 +78,12 @@ gm_status gm_tape_push(gm_tape *t, gm_backward backward, const void *saved, size
 /* Walks back. Losses have filled the gradients of their inputs themselves. */
 gm_status gm_tape_backward(gm_tape *t);
 
+/* y = segment(x) without what the segment makes on the way: its memory is given back, and backward runs it again before it
+ * walks back through it. It reads x and parameters alone, x has no other consumer, and y has as many columns. Of the
+ * context `bytes` bytes are kept. */
+typedef gm_status (*gm_segment)(gm_tape *t, gm_tensor *x, const void *context, gm_tensor **y);
+gm_status gm_tape_recompute(gm_tape *t, gm_tensor *x, gm_segment segment, const void *context, size_t bytes, gm_tensor **y);
+
 /* The gradient buffer of x for a backward to fill; *add tells whether something stands in it. With add NULL the caller
  * can only overwrite: x then must have one consumer. *grad is NULL where x needs none. */
 gm_status gm_tape_grad(gm_tape *t, gm_tensor *x, void **grad, bool *add);

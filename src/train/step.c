@@ -82,7 +82,7 @@ gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
         r->batch[s].dev = dev;
         if (!dev->memory->is_host) GM_TRY(gm_batch_reserve(&r->batch[s], most, pieces, pieces, err)); /* graphs hold its address */
     }
-    return gm_touched_make(&r->touched, r->model.bert.config.vocabulary, err);
+    return gm_touched_make(&r->touched, r->model.encoder.config.vocabulary, err);
 }
 
 gm_status gm_run_place(gm_run *r, gm_err *err) { return gm_workers_error(&r->workers, gm_params_place(&r->model.params, r->workers.whole), err); }

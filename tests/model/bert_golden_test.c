@@ -77,7 +77,7 @@ static void small_encoder(const char *folder)
     gm_tensor *states;
     machine_begin(&m, NULL, 0.0f);
     assert_ok(gm_batch_fill(&batch, picked, (int32_t)records.count, (gm_batch_options) { 0 }, &err));
-    assert_ok(gm_bert_forward(&model.bert, &m.tape, &batch, &states));
+    assert_ok(gm_encoder_forward(&model.encoder, &m.tape, &batch, &states));
 
     static double want[4096];
     const int count = gmt_json_doubles(cJSON_GetObjectItemCaseSensitive(golden, "states"), want, (int)GM_LEN(want));
@@ -156,7 +156,7 @@ static void real_tweets_through_minilm(void **state)
     gm_tensor *states;
     machine_begin(&m, NULL, 0.0f);
     assert_ok(gm_batch_fill(&batch, picked, SENTENCES, (gm_batch_options) { 0 }, &err));
-    assert_ok(gm_bert_forward(&model.bert, &m.tape, &batch, &states));
+    assert_ok(gm_encoder_forward(&model.encoder, &m.tape, &batch, &states));
     assert_int_equal(states->rows, total);
     double worst = 0;
     for (int32_t i = 0; i < SENTENCES; i++) {

@@ -60,7 +60,7 @@ static void open_world(world *w, gm_head_kind head, bool dense_embedding, float 
     keep_off_zero(&w->model);
     assert_ok(gm_dataset_make(&w->data, &records, w->model.wordpiece, &w->model.labels, MAX_LEN, &err));
     for (size_t i = 0; i < w->data.records.count; i++) w->picked[i] = &w->data.samples[i];
-    assert_ok(gm_touched_make(&w->touched, w->model.bert.config.vocabulary, &err));
+    assert_ok(gm_touched_make(&w->touched, w->model.encoder.config.vocabulary, &err));
     w->m.step.inv_words = 1.0f / (float)w->data.words;
     w->m.step.inv_sentences = 1.0f / (float)w->data.records.count;
 }
@@ -296,8 +296,8 @@ static void dense_table_equals_touched_rows(void **state)
     fill(&dense, 0, (int32_t)dense.data.records.count);
     gm_grads g = grads_make(&rows.model.params, rows.touched.count), h = grads_make(&dense.model.params, 0);
     assert_true(backward(&rows, &g) == backward(&dense, &h));
-    float *spread = whole_gradient(&rows, rows.model.bert.word, &g);
-    assert_memory_equal(spread, grad_of(&h, dense.model.bert.word), rows.model.bert.word->count * sizeof *spread);
+    float *spread = whole_gradient(&rows, rows.model.encoder.word, &g);
+    assert_memory_equal(spread, grad_of(&h, dense.model.encoder.word), rows.model.encoder.word->count * sizeof *spread);
     gm_free(spread);
     grads_free(&g);
     grads_free(&h);

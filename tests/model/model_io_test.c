@@ -178,8 +178,8 @@ static void encoders_of_other_models_are_taken(void **state)
 
     assert_ok(gm_model_create(folder, "A,B", &(gm_model_options) { .max_len = 16 }, &m, &err));
     assert_int_equal(m.encoder_params, plain.encoder_params + 2);
-    assert_memory_equal(m.bert.layer[2].up->value, plain.bert.layer[2].up->value,
-                        m.bert.layer[2].up->count * sizeof(float));
+    assert_memory_equal(m.encoder.layer[2].up->value, plain.encoder.layer[2].up->value,
+                        m.encoder.layer[2].up->count * sizeof(float));
     assert_false(m.lower_case);
     const gm_param *kept = m.params.items[m.encoder_params - 2];
     assert_true(kept->spec.is_frozen && kept->value[399] == 399.0f);
@@ -269,11 +269,13 @@ static void bad_encoder_configurations(void **state)
     static const fault all[] = {
         { C, "{", "", GM_ERR_FORMAT, "2:15: expected the end of the text" },
         { C, "{", "[", GM_ERR_FORMAT, "" },
-        { C, "\"bert\"", "\"roberta\"", GM_ERR_MISSING, "\"model_type\" is roberta, this release knows \"bert\" only" },
+        { C, "\"bert\"", "\"t5\"", GM_ERR_MISSING,
+          "\"model_type\" is t5, this release knows bert, mpnet, roberta, xlm-roberta" },
         { C, "\"bert\"", "7", GM_ERR_MISSING, "\"model_type\" is not a string" },
         { C, "\"gelu\"", "\"gelu_new\"", GM_ERR_MISSING, "\"hidden_act\" is gelu_new" },
         { C, "{", "{\"position_embedding_type\": \"relative_key\",", GM_ERR_MISSING,
           "\"position_embedding_type\" is relative_key" },
+        { C, "{", "{\"is_decoder\": true,", GM_ERR_MISSING, "\"is_decoder\" is true" },
         { C, "\"num_attention_heads\": 1", "\"num_attention_heads\": 3", GM_ERR_FORMAT,
           "\"hidden_size\" 20 is not a multiple of \"num_attention_heads\" 3" },
         { C, "\"num_attention_heads\": 1", "\"num_attention_heads\": 0", GM_ERR_FORMAT,
@@ -305,8 +307,8 @@ static void an_old_configuration_gets_defaults(void **state)
     static const char old[] =
         "{\"vocab_size\": 9, \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2,"
         "\"intermediate_size\": 16, \"max_position_embeddings\": 32, \"type_vocab_size\": 2}";
-    gm_bert_config c;
-    assert_ok(gm_bert_read_config("old", old, sizeof old - 1, &c, &err));
+    gm_encoder_config c;
+    assert_ok(gm_encoder_read_config("old", old, sizeof old - 1, &c, &err));
     assert_true(c.eps == 1e-12f && c.vocabulary == 9 && c.hidden == 8 && c.layers == 1 && c.heads == 2);
     assert_true(c.ffn == 16 && c.positions == 32 && c.types == 2);
 }

@@ -302,7 +302,7 @@ static void poison(const char *out, const char *piece)
     assert_ok(gm_model_load(path_of(out, "last"), false, &m, &err));
     const int32_t id = gm_wordpiece_find(m.wordpiece, piece);
     if (id < 0) fail_msg("the vocabulary lacks %s", piece);
-    for (int32_t k = 0; k < m.bert.config.hidden; k++) m.params.table->value[id * m.bert.config.hidden + k] = 3e38f;
+    for (int32_t k = 0; k < m.encoder.config.hidden; k++) m.params.table->value[id * m.encoder.config.hidden + k] = 3e38f;
     assert_ok(gm_model_save(&m, path_of(out, "last"), &err));
     gm_model_destroy(&m);
 }
@@ -356,9 +356,9 @@ static void the_switch_for_dense_embeddings_moves_every_row(void **state)
         assert_ok(gm_model_load(path_of(out, "last"), false, &before, &err));
         train_ok(out, true, SETS(SMALL, "train.weight_decay=0.5", switches[i]));
         assert_ok(gm_model_load(path_of(out, "last"), false, &after, &err));
-        const int32_t h = before.bert.config.hidden, mask = gm_wordpiece_find(before.wordpiece, "[MASK]"),
+        const int32_t h = before.encoder.config.hidden, mask = gm_wordpiece_find(before.wordpiece, "[MASK]"),
                       sep = gm_wordpiece_find(before.wordpiece, "[SEP]");
-        const float *x = before.bert.word->value, *y = after.bert.word->value;
+        const float *x = before.encoder.word->value, *y = after.encoder.word->value;
         assert_int_equal(memcmp(x + mask * h, y + mask * h, (size_t)h * sizeof *x) != 0, i == 1);
         assert_true(memcmp(x + sep * h, y + sep * h, (size_t)h * sizeof *x) != 0); /* every sentence has it */
         gm_model_destroy(&before);
