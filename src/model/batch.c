@@ -118,8 +118,8 @@ static gm_status touch(gm_touched *t, int32_t id, int32_t *slot, gm_err *err)
 /* The arrays of a batch while they are filled; the batch shows them as constants. */
 typedef struct arrays {
     int32_t *counts;              /* tokens, words */
-    int32_t *ids, *slot, *first_piece, *tag, *cu_tokens, *cu_words;
-    gm_token *token, *word;
+    int32_t *ids, *slot, *first_piece, *word_row, *tag, *cu_tokens, *cu_words;
+    gm_token *token, *word, *first;
     uint32_t *key, *draw;
     uint8_t *label;
 } arrays;
@@ -142,7 +142,9 @@ static size_t lay_out(arrays *a, char *block, int32_t sequences, int32_t tokens,
     a->token = piece(block, &at, n * sizeof(gm_token));
     a->cu_tokens = piece(block, &at, (b + 1) * i32);
     a->first_piece = piece(block, &at, m * i32);
+    a->word_row = piece(block, &at, m * i32);
     a->word = piece(block, &at, m * sizeof(gm_token));
+    a->first = piece(block, &at, m * sizeof(gm_token));
     a->cu_words = piece(block, &at, (b + 1) * i32);
     a->tag = piece(block, &at, m * i32);
     a->label = piece(block, &at, m * GM_SPAN_WIDTHS);
@@ -172,7 +174,9 @@ static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const g
     }
     for (int32_t i = 0; i < s->text.words; i++) {
         a->first_piece[word_at + i] = at + s->text.first_piece[i];
+        a->word_row[word_at + i] = word_at + i;
         a->word[word_at + i] = (gm_token){ b, i };
+        a->first[word_at + i] = (gm_token){ b, s->text.first_piece[i] };
     }
     fill_labels(s, a->label + (size_t)word_at * GM_SPAN_WIDTHS);
     gm_tags_encode(o->scheme, s->gold, s->gold_count, a->tag + word_at, s->text.words);
@@ -217,6 +221,9 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
     lay_out(&a, b->block.device, sequences, token_room, word_room);
     b->tokens = (gm_pack){ a.cu_tokens, a.token, &a.counts[0], a.key, a.draw, tokens, token_room, sequences };
     b->words = (gm_pack){ a.cu_words, a.word, &a.counts[1], a.key, a.draw, words, word_room, sequences };
+    b->firsts = b->words;
+    b->firsts.token = a.first;
+    b->word_row = a.word_row;
     b->ids = a.ids;
     b->slot = a.slot;
     b->first_piece = a.first_piece;

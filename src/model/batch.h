@@ -52,10 +52,12 @@ void gm_touched_begin(gm_touched *t);
 void gm_touched_free(gm_touched *t);
 
 typedef struct gm_batch {
-    gm_pack tokens, words;        /* these seven in device memory */
+    gm_pack tokens, words;        /* these nine in device memory */
+    gm_pack firsts;               /* words as the encoder knows them: by the place of their first piece */
     const int32_t *ids;           /* [tokens] */
     const int32_t *slot;          /* [tokens] place of the id among the touched rows; ids themselves without gm_touched */
     const int32_t *first_piece;   /* [words] row of each word's first piece */
+    const int32_t *word_row;      /* [words] row of each word: 0, 1, ... */
     const uint8_t *span_label;    /* [words * GM_SPAN_WIDTHS] 0 none, type + 1, 255 beyond the sentence */
     const int32_t *tag;           /* [words] */
     const int32_t *word_cu;       /* [sentences + 1] words.cu as the host reads it */

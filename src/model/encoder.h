@@ -53,5 +53,7 @@ int32_t gm_encoder_max_len(const gm_encoder_config *c);
 gm_status gm_encoder_declare(gm_encoder *e, gm_params *ps, bool with_pooler, bool dense_embedding, gm_err *err);
 /* Hidden states [tokens, hidden] of the last layer. In prediction each layer gives its memory back. */
 gm_status gm_encoder_forward(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states);
+/* The same states, of each word's first piece only: [words, hidden], with less work. */
+gm_status gm_encoder_words(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states);
 
 #endif

@@ -36,9 +36,8 @@ gm_status gm_span_head_declare(gm_span_head *h, gm_params *ps, int32_t hidden, i
 
 gm_status gm_span_head_forward(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, bool with_loss, float **logits)
 {
-    gm_tensor *words, *projected;
-    GM_TRY(gm_op_gather(t, states, &b->words, b->first_piece, 0, &words));
-    GM_TRY(gm_op_linear(t, words, h->project, NULL, GM_LINEAR_PLAIN, &projected));
+    gm_tensor *projected;
+    GM_TRY(gm_op_linear(t, states, h->project, NULL, GM_LINEAR_PLAIN, &projected));
     return gm_op_span_logits(t, &b->words, projected, h->logits, with_loss ? b->span_label : NULL, logits);
 }
 
@@ -119,7 +118,7 @@ gm_status gm_crf_head_declare(gm_crf_head *h, gm_params *ps, int32_t hidden, int
 static gm_status emissions(const gm_crf_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, gm_tensor **emit)
 {
     gm_tensor *words;
-    GM_TRY(gm_op_gather(t, states, &b->words, b->first_piece, GM_SITE_TAG_STATE, &words));
+    GM_TRY(gm_op_gather(t, states, &b->words, b->word_row, GM_SITE_TAG_STATE, &words));
     return gm_op_linear(t, words, h->emit, h->emit_bias, GM_LINEAR_PLAIN, emit);
 }
 

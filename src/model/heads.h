@@ -23,7 +23,7 @@ typedef struct gm_crf_head {
 } gm_crf_head;
 
 gm_status gm_span_head_declare(gm_span_head *h, gm_params *ps, int32_t hidden, int32_t types, gm_err *err);
-/* Runs the head; with_loss adds it to the tape. *logits [words * GM_SPAN_WIDTHS, types + 1], in device memory. */
+/* Runs the head over the states of words (gm_encoder_words), as all functions below do; with_loss adds it to the tape. *logits [words * GM_SPAN_WIDTHS, types + 1], in device memory. */
 gm_status gm_span_head_forward(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, bool with_loss, float **logits);
 /* Entities of one sentence of n words from its logits rows: argmax not none, by falling probability without overlap (ties:
  * shorter, then earlier), unless nested; in order of start. found has room for n * GM_SPAN_WIDTHS, scratch for as many. */

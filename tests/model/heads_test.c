@@ -169,16 +169,16 @@ static void paths_are_well_formed(gm_tag_scheme scheme)
         for (size_t e = 0; e < ps.items[i]->count; e++) ps.items[i]->value[e] = 2 * normal((uint32_t)i, (uint32_t)e);
     const int32_t cu[] = { 0, 1, 3, 3, 20, WORDS }, n = WORDS;
     gm_token token[ROOM] = { { 0, 0 } };
-    int32_t first_piece[ROOM] = { 0 };
+    int32_t word_row[ROOM] = { 0 };
     for (int32_t s = 0; s < 5; s++)
         for (int32_t w = cu[s]; w < cu[s + 1]; w++) {
             token[w] = (gm_token) { s, w - cu[s] };
-            first_piece[w] = w;
+            word_row[w] = w;
         }
     const uint32_t key[5] = { 0 };
     const gm_batch b = { .words = { cu, token, &n, key, key, WORDS, ROOM, 5 },
                          .tokens = { cu, token, &n, key, key, WORDS, ROOM, 5 },
-                         .first_piece = first_piece };
+                         .word_row = word_row };
     machine_begin(&m, NULL, 0.0f);
     gm_tensor *states;
     assert_ok(gm_tape_tensor(&m.tape, &b.tokens, HIDDEN, &states));
