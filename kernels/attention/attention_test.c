@@ -580,6 +580,83 @@ static void rows_behind_without_capacity(gmt_backend *b)
     rows_behind(got.dk, p.k_stride, p.keys, 0, 2 * p.hidden, "dk and dv");
 }
 
+/* A tensor of its own: NaN between its rows, which begin `shift` elements behind the block's start. */
+typedef struct placed { gmt_buf block; size_t shift; int32_t rows, columns, stride; } placed;
+
+static placed place(gmt_backend *b, const float *from, int32_t from_stride, int32_t rows, int32_t columns, size_t shift, int32_t gap)
+{
+    placed x = { .shift = shift, .rows = rows, .columns = columns, .stride = columns + gap };
+    x.block = gmt_act_poison(b, shift + area(rows + TAIL, x.stride));
+    for (int32_t i = 0; from != NULL && i < rows; i++)
+        memcpy(x.block.f32 + shift + area(i, x.stride), from + area(i, from_stride), (size_t)columns * sizeof(float));
+    gmt_push(b, &x.block);
+    return x;
+}
+
+static void *start_of(const placed *x) { return gmt_at(&x->block, x->shift); }
+
+static double *dense_of(gmt_backend *b, placed *x)
+{
+    double *to = gmt_doubles(b, area(x->rows, x->columns));
+    gmt_fetch(b, &x->block);
+    copy_dense(to, x->block.f32 + x->shift, x->rows, x->stride, x->columns);
+    return to;
+}
+
+/* Inputs q, k, v and dout; results dq, dk, dv and out. */
+enum { Q, K, V, OUT, TENSORS };
+
+/* `off` < TENSORS: this tensor begins one element off; < 2 TENSORS: its rows lie an odd number apart; 2 TENSORS: all are as
+ * a GPU likes them. out is that of the first call, to which all later ones are held. */
+static void run_placed(gmt_backend *b, const problem *p, int off, const double *out, double *to[TENSORS])
+{
+    const int32_t rows[] = { p->queries, p->keys, p->keys, p->queries }, columns = p->hidden;
+    const float *from[] = { p->q_block.f32, p->k_block.f32, p->k_block.f32 + columns, p->dout.f32 };
+    const int32_t stride[] = { p->q_stride, p->k_stride, p->k_stride, p->out_stride };
+    gmt_buf lse = gmt_poison(b, area(p->queries, p->s.heads)), dense = gmt_zeros(b, area(p->queries, columns));
+    placed in[TENSORS], made[TENSORS];
+    for (int i = 0; i < TENSORS; i++) {
+        const int32_t gap = off == TENSORS + i ? 9 : 8;
+        in[i] = place(b, from[i], stride[i], rows[i], columns, off == i, gap);
+        made[i] = place(b, NULL, 0, rows[i], columns, off == i, gap);
+    }
+    gm_attention f = { SHARED(p), .out = start_of(&made[OUT]), .lse = lse.dev };
+    f.q = start_of(&in[Q]), f.k = start_of(&in[K]), f.v = start_of(&in[V]);
+    f.q_stride = in[Q].stride, f.k_stride = in[K].stride, f.v_stride = in[V].stride, f.out_stride = in[OUT].stride;
+    gmt_ok(b, b->k->attention.forward(&f, b->device));
+    to[OUT] = dense_of(b, &made[OUT]);
+    for (size_t i = 0; i < dense.count; i++) dense.f32[i] = (float)(out != NULL ? out : to[OUT])[i];
+    const placed again = place(b, dense.f32, columns, p->queries, columns, off == OUT, in[OUT].stride - columns);
+    gm_attention_grad g = { SHARED(p), .out = start_of(&again), .dout = start_of(&in[OUT]), .lse = lse.dev, .dq = start_of(&made[Q]),
+                            .dk = start_of(&made[K]), .dv = start_of(&made[V]), .k_rows = p->k_rows };
+    g.q = f.q, g.k = f.k, g.v = f.v;
+    g.q_stride = f.q_stride, g.k_stride = f.k_stride, g.v_stride = f.v_stride, g.out_stride = f.out_stride;
+    gmt_ok(b, b->k->attention.backward(&g, b->device));
+    for (int i = 0; i < OUT; i++) to[i] = dense_of(b, &made[i]);
+}
+
+static void any_alignment(gmt_backend *b)
+{
+    static const char *const names[] = { "dq", "dk", "dv", "out" };
+    static const int32_t queries[] = { 5, 0, 34 }, keys[] = { 9, 4, 35 };
+    for (int32_t width = 32; width >= 12; width -= 20) {
+        const problem p = make(b, (shape){ .query_length = queries, .key_length = keys, .sequences = GM_LEN(keys), .heads = 2,
+                                           .width = width, .gap = 8, .reach = 1, .sigma = 1.0f });
+        const double tol = 2.0 * (gmt_tol_f32((size_t)width) + gmt_tol_f32(35) + gmt_rounding(b));
+        double *first[TENSORS], *moved[TENSORS];
+        run_placed(b, &p, 2 * TENSORS, NULL, first);
+        for (int off = 0; off < 2 * TENSORS; off++) {
+            run_placed(b, &p, off, first[OUT], moved);
+            for (int i = 0; i < TENSORS; i++) {
+                const size_t size = area(i == K || i == V ? p.keys : p.queries, p.hidden);
+                float *got = gmt_zeros(b, size).f32;
+                for (size_t e = 0; e < size; e++) got[e] = (float)moved[i][e];
+                gmt_close(got, first[i], size, tol, names[i]);
+            }
+        }
+    }
+}
+
 static void workspace_is_what_is_asked_for(gmt_backend *b)
 {
     shape s = cross(2, 8, 8);
@@ -675,5 +752,5 @@ GMT_MAIN("attention", GMT_F32(exp_and_gelu_hold_their_bounds), GMT_F32(reference
          GMT(self_attention), GMT(self_attention_with_dropout), GMT(cross_attention_with_odd_width), GMT(causal),
          GMT(causal_with_other_keys), GMT(additive_bias), GMT(lengths_around_tiles), GMT(long_sequences_and_wide_heads),
          GMT(heads_wider_than_128), GMT(large_scores), GMT(masks_are_those_of_the_reference), GMT(padded_batch),
-         GMT(batch_without_a_row), GMT(rows_behind_without_capacity), GMT(prediction_without_lse), GMT(workspace_is_what_is_asked_for),
+         GMT(batch_without_a_row), GMT(rows_behind_without_capacity), GMT(prediction_without_lse), GMT(any_alignment), GMT(workspace_is_what_is_asked_for),
          GMT(same_bits_on_any_number_of_threads))

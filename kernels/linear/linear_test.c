@@ -137,7 +137,7 @@ static void check(gmt_backend *b, sizes n, gm_activation act, layout l)
 
 static void matches_reference(gmt_backend *b)
 {
-    static const sizes all[] = { { 64, 32, 48 }, { 1, 1, 1 }, { 3, 17, 5 }, { 7, 384, 9 }, { 96, 384, 40 } };
+    static const sizes all[] = { { 64, 32, 48 }, { 1, 1, 1 }, { 3, 17, 5 }, { 7, 384, 9 }, { 96, 384, 40 }, { 2, 3, 600 } };
     for (size_t i = 0; i < GM_LEN(all); i++)
         for (int variant = 0; variant < 8; variant++)
             check(b, all[i], variant & 1 ? GM_LINEAR_GELU : GM_LINEAR_PLAIN,
@@ -193,21 +193,23 @@ static void gradients_may_be_left_out(gmt_backend *b)
 /* The gradient of the bias alone is the first that asks for memory. */
 static void workspace_is_what_is_asked_for(gmt_backend *b)
 {
-    problem p = make(b, (sizes){ 70, 8, 20 }, GM_LINEAR_PLAIN, (layout){ .has_bias = true });
+    enum { OUT = 300 };
+    problem p = make(b, (sizes){ 70, 8, OUT }, GM_LINEAR_PLAIN, (layout){ .has_bias = true });
     gm_linear_grad a = backward_args(&p);
-    double *db = gmt_doubles(b, 20);
-    for (size_t i = 0; i < p.ny; i++) db[i % 20] += (double)p.dy.f32[i];
+    double *db = gmt_doubles(b, OUT);
+    for (size_t i = 0; i < p.ny; i++) db[i % OUT] += (double)p.dy.f32[i];
     a.dx = a.dw = NULL;
     gmt_tight_workspace(b);
     gmt_ok(b, b->k->linear.backward(&a, b->device));
-    gmt_close(gmt_fetch(b, &p.db), db, 20, gmt_tol_f32(70), "db");
+    gmt_close(gmt_fetch(b, &p.db), db, OUT, gmt_tol_f32(70), "db");
 }
 
-/* Nothing to multiply: gradients of the weights are zero, or stay where they are added to. */
+/* Nothing to multiply: gradients of the weights, or of x, are zero, or stay where they are added to. */
 static void no_rows(gmt_backend *b)
 {
-    for (int add = 0; add < 2; add++) {
-        problem p = make(b, (sizes){ 0, 2, 3 }, add ? GM_LINEAR_GELU : GM_LINEAR_PLAIN, (layout){ .has_bias = true, .add = add });
+    for (int i = 0; i < 4; i++) {
+        const int add = i % 2;
+        problem p = make(b, i < 2 ? (sizes){ 0, 2, 3 } : (sizes){ 3, 2, 0 }, add ? GM_LINEAR_GELU : GM_LINEAR_PLAIN, (layout){ .has_bias = true, .add = add });
         check_forward(b, &p);
         check_backward(b, &p);
     }

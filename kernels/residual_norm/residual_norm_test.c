@@ -338,6 +338,13 @@ static void prediction_without_mean_and_frozen_weights(gmt_backend *b)
     backward.dresidual = NULL;
     gmt_ok(b, b->k->residual_norm.backward(&backward, b->device));
     assert_memory_equal(gmt_fetch(b, &dx), all.dx.host, p.x.bytes);
+    for (int is_beta = 0; is_beta < 2; is_beta++) { /* one of the two is frozen */
+        gmt_buf one = gmt_poison(b, 64);
+        backward.dgamma = is_beta ? NULL : one.dev;
+        backward.dbeta = is_beta ? one.dev : NULL;
+        gmt_ok(b, b->k->residual_norm.backward(&backward, b->device));
+        assert_memory_equal(gmt_fetch(b, &one), (is_beta ? all.dbeta : all.dgamma).host, one.bytes);
+    }
 }
 
 static void no_rows(gmt_backend *b)
@@ -386,6 +393,18 @@ static void many_rows(gmt_backend *b)
         close_gradient(&p, ADD_DX, &got.dx, want.dx, area(&p), 4.0 * gmt_tol_f32(width) + gmt_rounding(b), "dx");
         close_gradient(&p, ADD_DGAMMA, &got.dgamma, want.dgamma, width, gmt_tol_f32(width) + gmt_tol_f32(rows), "dgamma");
         close_gradient(&p, ADD_DBETA, &got.dbeta, want.dbeta, width, gmt_tol_f32(rows), "dbeta");
+    }
+}
+
+/* Each of the four words of a counter. */
+static void a_draw_of_exactly_p_is_kept(gmt_backend *b)
+{
+    const problem any = make(b, (shape){ .width = 8, .p_out = 0.5f }, lengths, GM_LEN(lengths));
+    for (uint32_t element = 0; element < 4; element++) {
+        const problem p = make(b, (shape){ .width = 8, .p_out = gmt_draw(&any.drop_out, b->step.seed, 0, 0, element) }, lengths, GM_LEN(lengths));
+        const answer got = run(b, &p, b->device);
+        assert_true(kept(b, &p, &p.drop_out, 0, (int32_t)element) > 0.0);
+        masked(b, &p, &p.drop_out, &got.norm, "norm");
     }
 }
 
@@ -446,5 +465,5 @@ static void reference_is_the_derivative(gmt_backend *b)
 GMT_MAIN("residual_norm", GMT(reference_is_the_derivative), GMT(post_norm), GMT(post_norm_with_dropout),
          GMT(pre_norm_adds_the_gradient_of_the_sum), GMT(embeddings_drop_the_norm_and_have_no_residual),
          GMT(odd_and_wide_rows), GMT(mean_far_from_zero), GMT(in_place),
-         GMT(prediction_without_mean_and_frozen_weights), GMT(no_rows), GMT(no_capacity), GMT(many_rows), GMT(workspace_is_what_is_asked_for),
+         GMT(prediction_without_mean_and_frozen_weights), GMT(no_rows), GMT(no_capacity), GMT(many_rows), GMT(a_draw_of_exactly_p_is_kept), GMT(workspace_is_what_is_asked_for),
          GMT(same_bits_on_any_number_of_threads))

@@ -278,6 +278,30 @@ static void batch_without_a_word(gmt_backend *b)
         }
 }
 
+/* The first sentence's spans have the scores that they have in a batch of two; without a sentence nothing is written. */
+static void batch_of_one(gmt_backend *b)
+{
+    enum { FIRST = 7 };
+    const shape s = { 4, 20, 3, 0.0f };
+    const inputs in = make(b, s);
+    const gmt_buf cu = gmt_i32(b, (const int32_t[]){ 0, FIRST, WORDS }, 3);
+    gmt_buf logits[3];
+    for (int32_t n = 2; n >= 0; n--) {
+        logits[n] = gmt_poison(b, (size_t)(WORDS * s.widths * s.classes));
+        gmt_ok(b, b->k->span_logits.forward(&(gm_span_logits){ .projected = in.x[PROJECTED].dev, .width = in.x[WIDTH].dev,
+                                                               .bias = in.x[BIAS].dev, .out = in.x[OUT].dev,
+                                                               .out_bias = in.x[OUT_BIAS].dev, .cu_words = cu.dev, .drop = in.drop,
+                                                               .logits = logits[n].dev, .sequences = n, .widths = s.widths,
+                                                               .hidden = s.hidden, .classes = s.classes },
+                                            b->device));
+        gmt_fetch(b, &logits[n]);
+        for (int32_t i = 0; i < WORDS * s.widths * s.classes; i++) {
+            const float x = logits[n].f32[i];
+            assert_true(i < (n > 1 ? WORDS : n * FIRST) * s.widths * s.classes ? x == logits[2].f32[i] : isnan(x));
+        }
+    }
+}
+
 static void workspace_is_what_is_asked_for(gmt_backend *b)
 {
     gmt_tight_workspace(b);
@@ -341,5 +365,5 @@ static void reference_matches_differences(gmt_backend *b)
         }
 }
 
-GMT_MAIN("span_logits", GMT(forward_matches_reference), GMT(backward_matches_reference), GMT(batch_without_a_word),
+GMT_MAIN("span_logits", GMT(forward_matches_reference), GMT(backward_matches_reference), GMT(batch_without_a_word), GMT(batch_of_one),
          GMT(workspace_is_what_is_asked_for), GMT(same_bits_for_any_threads), GMT_F32(reference_matches_differences))

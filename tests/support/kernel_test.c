@@ -205,17 +205,22 @@ double *gmt_doubles(gmt_backend *b, size_t count)
 }
 
 /* References ask for one element after another: the last counter's words are kept for the three beside it. */
-double gmt_scale(const gm_drop *d, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element)
+float gmt_draw(const gm_drop *d, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element)
 {
     static struct { bool is_set; uint64_t seed; uint32_t group, draw, key, purpose; gm_philox4 bits; } last;
-    if (d->p == 0.0f) return 1.0;
     const uint32_t group = element / 4, draw = draw_of(sequence), key = key_of(sequence), purpose = gm_purpose(d->site, d->layer, position);
     if (!last.is_set || last.seed != seed || last.group != group || last.draw != draw || last.key != key || last.purpose != purpose) {
         last.is_set = true;
         last.seed = seed, last.group = group, last.draw = draw, last.key = key, last.purpose = purpose;
         last.bits = gm_philox(seed, group, draw, key, purpose);
     }
-    return gm_uniform(last.bits.word[element % 4]) >= d->p ? 1.0 / (1.0 - (double)d->p) : 0.0;
+    return gm_uniform(last.bits.word[element % 4]);
+}
+
+double gmt_scale(const gm_drop *d, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element)
+{
+    if (d->p == 0.0f) return 1.0;
+    return gmt_draw(d, seed, sequence, position, element) >= d->p ? 1.0 / (1.0 - (double)d->p) : 0.0;
 }
 
 double gmt_tol_f32(size_t n) { return 0x1p-23 * (4.0 * sqrt((double)n) + 8.0); }

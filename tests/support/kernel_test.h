@@ -92,6 +92,8 @@ double *gmt_doubles(gmt_backend *b, size_t count); /* zeroed host memory for ref
 
 /* The plain mask of a drop that gmt_drop made, one element at a time through gm_philox: the reference of every dropout. */
 double gmt_scale(const gm_drop *drop, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element);
+/* The number in [0, 1) that it compares with p: what is smaller is dropped. */
+float gmt_draw(const gm_drop *drop, uint64_t seed, int32_t sequence, uint32_t position, uint32_t element);
 
 /* Every |got - want| <= tol * max(1, |want|) elementwise against scale: tol * (rms(want) + |want|). NaN fails; names the first bad index. */
 void gmt_close(const float *got, const double *want, size_t count, double tol, const char *what);
