@@ -19,6 +19,7 @@ extern "C" {
 #include "cross_entropy/cross_entropy.h"
 #include "distance_bias/distance_bias.h"
 #include "embedding/embedding.h"
+#include "embedding_bag/embedding_bag.h"
 #include "gather/gather.h"
 #include "grad_norm/grad_norm.h"
 #include "linear/linear.h"
@@ -74,6 +75,19 @@ static Least least(const gm_embedding_grad &a, uint64_t element)
     const uint64_t words = distinct(n, [&](uint64_t i) { return a.slot[i]; });
     const uint64_t places = distinct(n, [&](uint64_t i) { return a.token[i].position; });
     return Sum(3.0 * (double)(n * row)).in(n * (INDEX + TOKEN)).in(n * row * element).both((words + places) * row * FLOAT).out(a.dtype, row * FLOAT, true);
+}
+
+static Least least(const gm_embedding_bag &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), row = (uint64_t)a.width, bag = (uint64_t)a.bag;
+    const uint64_t met = distinct(n * bag, [&](uint64_t i) { return a.index[i]; });
+    return Sum((double)(n * bag * row)).in(n * bag).in(met * row * FLOAT).both(n * row * element);
+}
+
+static Least least(const gm_embedding_bag_grad &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), row = (uint64_t)a.width, bag = (uint64_t)a.bag;
+    return Sum((double)(n * bag * row)).in(n * bag).in(n * row * element).out(a.dtable, (uint64_t)a.rows * row * FLOAT, a.add);
 }
 
 static Least least(const gm_gather &a, uint64_t element)
