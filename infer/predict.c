@@ -154,7 +154,7 @@ static gm_status answer(answering *a, gm_err *err)
     size_t made = 0;
     gm_status status = GM_OK;
     for (; made < a->count && status == GM_OK; made++) {
-        status = gm_sample_make(&a->samples[made], &a->records[made], a->model->wordpiece, &a->model->labels,
+        status = gm_sample_make(&a->samples[made], &a->records[made], a->model->tokenizer, &a->model->labels,
                                 a->model->options.max_len, false, err);
         if (status != GM_OK) break;
         a->cut += a->samples[made].text.is_cut;

@@ -29,11 +29,11 @@ static gm_status take_gold(gm_sample *s, const gm_labels *labels, gm_err *err)
     return GM_OK;
 }
 
-gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len,
+gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_tokenizer *tokenizer, const gm_labels *labels, int32_t max_len,
                          bool with_gold, gm_err *err)
 {
     *s = (gm_sample){ .record = r, .key = gm_fnv1a(r->id) };
-    if (gm_wordpiece_sentence(w, r->tokens, r->token_count, max_len, &s->text, err) != GM_OK) return gm_fail_at(err, "record \"%s\"", r->id);
+    if (gm_tokenizer_sentence(tokenizer, r->tokens, r->token_count, max_len, &s->text, err) != GM_OK) return gm_fail_at(err, "record \"%s\"", r->id);
     const gm_status status = with_gold ? take_gold(s, labels, err) : GM_OK;
     if (status != GM_OK) gm_sample_free(s);
     return status;
@@ -57,14 +57,14 @@ static void count_sample(gm_dataset *d, const gm_sample *s)
     for (int32_t i = 0; i < s->gold_count; i++) d->lost_to_width += s->gold[i].end - s->gold[i].start >= GM_SPAN_WIDTHS;
 }
 
-gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len, gm_err *err)
+gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_tokenizer *tokenizer, const gm_labels *labels, int32_t max_len, gm_err *err)
 {
     *d = (gm_dataset){ .records = *records };
     *records = (gm_records){ 0 };
     d->samples = gm_calloc(d->records.count, sizeof *d->samples);
     gm_status status = d->samples != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu samples", d->records.count);
     for (size_t i = 0; i < d->records.count && status == GM_OK; i++) {
-        status = gm_sample_make(&d->samples[i], &d->records.items[i], w, labels, max_len, true, err);
+        status = gm_sample_make(&d->samples[i], &d->records.items[i], tokenizer, labels, max_len, true, err);
         if (status == GM_OK) count_sample(d, &d->samples[i]);
     }
     if (status != GM_OK) gm_dataset_free(d);

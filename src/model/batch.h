@@ -7,7 +7,7 @@
 #include "data/labels.h"
 #include "data/records.h"
 #include "tensor/tensor.h"
-#include "text/wordpiece.h"
+#include "text/tokenizer.h"
 
 enum { GM_SPAN_WIDTHS = 8 };      /* widest span of the span head, in words */
 
@@ -29,12 +29,12 @@ typedef struct gm_dataset {
 } gm_dataset;
 
 /* with_gold: entities get types by `labels`; a type it lacks is GM_ERR_DATA naming the record. */
-gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len,
+gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_tokenizer *tokenizer, const gm_labels *labels, int32_t max_len,
                          bool with_gold, gm_err *err);
 void gm_sample_free(gm_sample *s);
 
 /* Takes over the records' memory, also when it fails. */
-gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_wordpiece *w, const gm_labels *labels, int32_t max_len, gm_err *err);
+gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_tokenizer *tokenizer, const gm_labels *labels, int32_t max_len, gm_err *err);
 void gm_dataset_free(gm_dataset *d);
 
 /* Rows of the word-embedding table that a step touches, in order of first use. Nothing here is proportional to the

@@ -52,10 +52,9 @@ gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_fou
 
 void gm_model_destroy(gm_model *m)
 {
-    gm_wordpiece_destroy(m->wordpiece);
+    gm_tokenizer_destroy(m->tokenizer);
     gm_params_destroy(&m->params);
     gm_labels_free(&m->labels);
     gm_free(m->config_json);
-    gm_free(m->vocab);
     *m = (gm_model){ 0 };
 }

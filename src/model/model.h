@@ -1,5 +1,5 @@
 /* The local model: tokenizer, encoder, head and label set; made from a Hugging Face encoder, or read from a folder that
- * training wrote (model.safetensors, config.json, vocab.txt, gmner.json). Read-only while workers run it. */
+ * training wrote (model.safetensors, config.json, the tokenizer's files, gmner.json). Read-only while workers run it. */
 #ifndef GM_MODEL_H
 #define GM_MODEL_H
 
@@ -21,24 +21,23 @@ typedef struct gm_model_options {
 typedef struct gm_model {
     gm_model_options options;
     gm_labels labels;
-    gm_wordpiece *wordpiece;
+    gm_tokenizer *tokenizer;
     gm_params params;
     int32_t encoder_params;   /* the first so many of params are the encoder's */
     gm_encoder encoder;
     gm_span_head span;
     gm_crf_head crf;
-    char *config_json, *vocab; /* files kept as they came, to be written beside the weights */
-    size_t config_size, vocab_size;
-    bool lower_case;
+    char *config_json;        /* kept as it came, to be written beside the weights */
+    size_t config_size;
 } gm_model;
 
-/* A new model over the encoder in `folder` (config.json, vocab.txt, model.safetensors); the head is initialised by seed. */
+/* A new model over the encoder in `folder` (config.json, the tokenizer's files, model.safetensors); the head is initialised by seed. */
 gm_status gm_model_create(const char *folder, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
 /* A small random encoder (two layers, hidden 64, two heads) whose vocabulary is made of the words of `records`. */
 gm_status gm_model_create_tiny(const gm_records *records, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
 /* Reads a folder that gm_model_save wrote, or a run folder (then its best/). for_training also makes moments. */
 gm_status gm_model_load(const char *folder, bool for_training, gm_model *m, gm_err *err);
-/* Writes the four files into an existing folder. */
+/* Writes the files into an existing folder. */
 gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err);
 void gm_model_destroy(gm_model *m);
 

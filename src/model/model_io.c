@@ -34,42 +34,28 @@ static gm_status write_in(const char *folder, const char *name, const char *byte
     return status;
 }
 
-/* do_lower_case of tokenizer_config.json; true where the file or the key is missing, as in BERT's own default. */
-static gm_status read_lower_case(const char *folder, bool *lower, gm_err *err)
+/* Sizes of the encoder from the text that the model holds, checked against its tokenizer. */
+static gm_status understand(gm_model *m, const char *folder, gm_err *err)
 {
-    char *path = gm_path_join(folder, "tokenizer_config.json"), *text = NULL;
-    size_t size = 0;
-    cJSON *root = NULL;
-    *lower = true;
-    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    gm_status status = GM_OK;
-    if (gm_path_exists(path)) {
-        status = gm_file_read(path, &text, &size, err);
-        if (status == GM_OK && (status = gm_json_parse(text, size, &root, err)) != GM_OK) gm_fail_at(err, "%s", path);
-        const cJSON *key = root != NULL ? cJSON_GetObjectItemCaseSensitive(root, "do_lower_case") : NULL;
-        if (cJSON_IsBool(key)) *lower = cJSON_IsTrue(key);
-    }
-    cJSON_Delete(root);
-    gm_free(text);
-    gm_free(path);
+    gm_encoder_config *c = &m->encoder.config;
+    char *config = gm_path_join(folder, "config.json");
+    gm_status status = config != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    if (status == GM_OK) status = gm_encoder_read_config(config, m->config_json, m->config_size, c, err);
+    if (status == GM_OK && gm_tokenizer_size(m->tokenizer) > c->vocabulary)
+        status = gm_fail(err, GM_ERR_FORMAT, "%s/%s: %d pieces, but config.json says \"vocab_size\" %d", folder,
+                         gm_tokenizer_file_at(m->tokenizer, 0).name, gm_tokenizer_size(m->tokenizer), c->vocabulary);
+    if (status == GM_OK && m->options.max_len > gm_encoder_max_len(c))
+        status = gm_fail(err, GM_ERR_CONFIG, "max_len is %d, but the encoder in %s has %d positions", m->options.max_len, folder, gm_encoder_max_len(c));
+    gm_free(config);
     return status;
 }
 
-/* Tokenizer and encoder sizes from the texts that the model holds. */
-static gm_status understand(gm_model *m, const char *folder, gm_err *err)
+/* config.json and the tokenizer of a folder. */
+static gm_status read_folder(gm_model *m, const char *folder, gm_err *err)
 {
-    char *config = gm_path_join(folder, "config.json"), *vocab = gm_path_join(folder, "vocab.txt");
-    gm_status status = config != NULL && vocab != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    if (status == GM_OK) status = gm_encoder_read_config(config, m->config_json, m->config_size, &m->encoder.config, err);
-    if (status == GM_OK) status = gm_wordpiece_parse(vocab, m->vocab, m->vocab_size, m->lower_case, &m->wordpiece, err);
-    if (status == GM_OK && gm_wordpiece_size(m->wordpiece) > m->encoder.config.vocabulary)
-        status = gm_fail(err, GM_ERR_FORMAT, "%s: %d pieces, but config.json says \"vocab_size\" %d", vocab, gm_wordpiece_size(m->wordpiece), m->encoder.config.vocabulary);
-    if (status == GM_OK && m->options.max_len > gm_encoder_max_len(&m->encoder.config))
-        status = gm_fail(err, GM_ERR_CONFIG, "max_len is %d, but the encoder in %s has %d positions", m->options.max_len, folder,
-                         gm_encoder_max_len(&m->encoder.config));
-    gm_free(config);
-    gm_free(vocab);
-    return status;
+    GM_TRY(read_in(folder, "config.json", &m->config_json, &m->config_size, err));
+    GM_TRY(gm_tokenizer_load(folder, &m->tokenizer, err));
+    return understand(m, folder, err);
 }
 
 static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, gm_err *err)
@@ -122,10 +108,7 @@ static gm_status create(const char *folder, const char *labels, gm_model *m, gm_
     if (!gm_path_is_dir(folder))
         return gm_fail(err, GM_ERR_IO, "encoder: there is no folder %s; `tools/get-weights minilm` brings the default one to weights/minilm", folder);
     GM_TRY(gm_labels_parse(labels, &m->labels, err));
-    GM_TRY(read_lower_case(folder, &m->lower_case, err));
-    GM_TRY(read_in(folder, "config.json", &m->config_json, &m->config_size, err));
-    GM_TRY(read_in(folder, "vocab.txt", &m->vocab, &m->vocab_size, err));
-    GM_TRY(understand(m, folder, err));
+    GM_TRY(read_folder(m, folder, err));
     GM_TRY(open_weights(folder, &st, err));
     const gm_status status = load_encoder(m, st, err);
     gm_safetensors_close(st);
@@ -142,9 +125,13 @@ gm_status gm_model_create(const char *folder, const char *labels, const gm_model
 
 static gm_status create_tiny(const gm_records *records, const char *labels, gm_model *m, gm_err *err)
 {
-    m->lower_case = true;
+    char *vocab = NULL;
+    size_t size = 0;
     GM_TRY(gm_labels_parse(labels, &m->labels, err));
-    GM_TRY(gm_tiny_files(records, &m->config_json, &m->config_size, &m->vocab, &m->vocab_size, err));
+    GM_TRY(gm_tiny_files(records, &m->config_json, &m->config_size, &vocab, &size, err));
+    const gm_status status = gm_tokenizer_parse_bert("tiny/vocab.txt", vocab, size, true, &m->tokenizer, err);
+    gm_free(vocab);
+    GM_TRY(status);
     GM_TRY(understand(m, "tiny", err));
     GM_TRY(declare_all(m, false, true, err));
     gm_params_randomise(&m->params, 0, m->options.seed);
@@ -162,9 +149,9 @@ gm_status gm_model_create_tiny(const gm_records *records, const char *labels, co
 /* gmner.json: what the Hugging Face files do not say. */
 static gm_status write_description(const gm_model *m, gm_buffer *out, gm_err *err)
 {
-    GM_TRY(gm_buffer_printf(out, err, "{\n  \"gmner\": %d,\n  \"head\": \"%s\",\n  \"tags\": \"%s\",\n  \"nested\": %s,\n  \"lower_case\": %s,\n  \"max_len\": %d,\n  \"dropout\": %.9g,\n  \"types\": [",
+    GM_TRY(gm_buffer_printf(out, err, "{\n  \"gmner\": %d,\n  \"head\": \"%s\",\n  \"tags\": \"%s\",\n  \"nested\": %s,\n  \"max_len\": %d,\n  \"dropout\": %.9g,\n  \"types\": [",
                             FORMAT_VERSION, m->options.head == GM_HEAD_CRF ? "crf" : "span", m->options.scheme == GM_TAGS_BIOES ? "bioes" : "bio",
-                            m->options.is_nested ? "true" : "false", m->lower_case ? "true" : "false", m->options.max_len, (double)m->options.dropout));
+                            m->options.is_nested ? "true" : "false", m->options.max_len, (double)m->options.dropout));
     for (int32_t i = 0; i < m->labels.count; i++) {
         if (i > 0) GM_TRY(gm_buffer_printf(out, err, ", "));
         GM_TRY(gm_buffer_json_string(out, m->labels.names[i], err));
@@ -180,10 +167,9 @@ gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err)
     if (status == GM_OK) status = write_description(m, &description, err);
     if (status == GM_OK) status = gm_params_save(&m->params, weights, NULL, 0, err);
     if (status == GM_OK) status = write_in(folder, "config.json", m->config_json, m->config_size, err);
-    if (status == GM_OK) status = write_in(folder, "vocab.txt", m->vocab, m->vocab_size, err);
-    if (status == GM_OK && !m->lower_case) {
-        static const char cased[] = "{\"do_lower_case\": false}\n";
-        status = write_in(folder, "tokenizer_config.json", cased, sizeof cased - 1, err);
+    for (int32_t i = 0; i < gm_tokenizer_file_count(m->tokenizer) && status == GM_OK; i++) {
+        const gm_tokenizer_file f = gm_tokenizer_file_at(m->tokenizer, i);
+        status = write_in(folder, f.name, f.bytes, f.size, err);
     }
     if (status == GM_OK) status = write_in(folder, "gmner.json", description.data, description.size, err);
     gm_buffer_free(&description);
@@ -229,8 +215,7 @@ static gm_status read_description(gm_model *m, const cJSON *root, gm_err *err)
         return gm_fail(err, GM_ERR_FORMAT, "\"gmner\" is not %d: the folder was written by another release", FORMAT_VERSION);
     if (!read_choice(root, "head", "span", "crf", &is_crf)) return gm_fail(err, GM_ERR_FORMAT, "\"head\" is neither \"span\" nor \"crf\"");
     if (!read_choice(root, "tags", "bio", "bioes", &is_bioes)) return gm_fail(err, GM_ERR_FORMAT, "\"tags\" is neither \"bio\" nor \"bioes\"");
-    if (!read_flag(root, "nested", &m->options.is_nested) || !read_flag(root, "lower_case", &m->lower_case))
-        return gm_fail(err, GM_ERR_FORMAT, "\"nested\" or \"lower_case\" is missing or not a boolean");
+    if (!read_flag(root, "nested", &m->options.is_nested)) return gm_fail(err, GM_ERR_FORMAT, "\"nested\" is missing or not a boolean");
     if (!cJSON_IsNumber(max_len) || !(max_len->valuedouble >= 3 && max_len->valuedouble <= 1 << 20) || floor(max_len->valuedouble) != max_len->valuedouble)
         return gm_fail(err, GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces");
     if (!cJSON_IsNumber(dropout) || !(dropout->valuedouble >= 0 && dropout->valuedouble < 1)) return gm_fail(err, GM_ERR_FORMAT, "\"dropout\" is missing or not in [0, 1)");
@@ -259,9 +244,7 @@ static gm_status load(const char *folder, bool for_training, gm_model *m, gm_err
 {
     gm_safetensors *st = NULL;
     GM_TRY(load_description(m, folder, err));
-    GM_TRY(read_in(folder, "config.json", &m->config_json, &m->config_size, err));
-    GM_TRY(read_in(folder, "vocab.txt", &m->vocab, &m->vocab_size, err));
-    GM_TRY(understand(m, folder, err));
+    GM_TRY(read_folder(m, folder, err));
     GM_TRY(open_weights(folder, &st, err));
     gm_status status = declare_all(m, has_tensor(st, "", "pooler.dense.weight"), for_training, err);
     if (status == GM_OK) status = gm_params_load(&m->params, m->params.count, st, "", err);

@@ -221,13 +221,28 @@ void gm_params_randomise(gm_params *ps, int32_t first, uint64_t seed)
     }
 }
 
+/* Older files, BERT's own among them, call weight and bias of a norm gamma and beta. The name as the file has it. */
+static gm_status name_in_file(const gm_safetensors *st, const char *prefix, const char *part, gm_buffer *name, gm_err *err)
+{
+    static const char *const older[][2] = { { "LayerNorm.weight", "LayerNorm.gamma" }, { "LayerNorm.bias", "LayerNorm.beta" } };
+    const size_t n = strlen(part);
+    for (size_t i = 0; i < GM_LEN(older); i++) {
+        const size_t end = strlen(older[i][0]);
+        if (n < end || strcmp(part + n - end, older[i][0]) != 0) continue;
+        GM_TRY(gm_buffer_printf(name, err, "%s%.*s%s", prefix, (int)(n - end), part, older[i][1]));
+        if (gm_safetensors_find(st, name->data) != NULL) return GM_OK;
+        name->size = 0;
+    }
+    return gm_buffer_printf(name, err, "%s%s", prefix, part);
+}
+
 /* Reads all parts of one parameter, from tensors called prefix + part, to `to`. */
 static gm_status read_parts(const gm_param *p, const gm_safetensors *st, const char *prefix, float *to, gm_err *err)
 {
     const int32_t rows = p->spec.rows / p->parts;
     for (int32_t k = 0; k < p->parts; k++) {
         gm_buffer name = { 0 };
-        gm_status status = gm_buffer_printf(&name, err, "%s%s", prefix, p->spec.part[k]);
+        gm_status status = name_in_file(st, prefix, p->spec.part[k], &name, err);
         if (status == GM_OK)
             status = gm_safetensors_read_f32(st, name.data, rows, p->spec.cols, to + (size_t)k * (size_t)rows * (size_t)p->spec.cols, err);
         gm_buffer_free(&name);

@@ -75,7 +75,8 @@ void gm_params_unplace(gm_params *ps); /* frees the device's blocks; the host's 
 /* Initial values of the parameters declared from `first` on: each number depends on the seed, the tensor's name and its
  * index alone. */
 void gm_params_randomise(gm_params *ps, int32_t first, uint64_t seed);
-/* Reads the first `count` declared parameters from tensors called prefix + name; a missing one is an error that names it. */
+/* Reads the first `count` declared parameters from tensors called prefix + name (older files say gamma and beta of a norm);
+ * a missing one is an error that names it. */
 gm_status gm_params_load(gm_params *ps, int32_t count, const gm_safetensors *st, const char *prefix, gm_err *err);
 gm_status gm_params_save(const gm_params *ps, const char *path, const char *const *metadata, int32_t metadata_count, gm_err *err);
 /* AdamW's moments, as exp_avg.NAME and exp_avg_sq.NAME. */

@@ -13,7 +13,7 @@ enum { STATE_VERSION = 1 };
 
 /* Keys that may differ between the runs of one training: none changes its result. */
 static const char *const free_keys[] = { "threads", "train.save_every", "train.log_every", "train.max_steps",
-                                         "predict.tokens" };
+                                         "train.checkpointing", "predict.tokens" };
 
 static gm_status folder_path(const gm_run *r, const char *name, const char *suffix, char **path, gm_err *err)
 {

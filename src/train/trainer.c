@@ -16,6 +16,7 @@ static gm_model_options model_options(const gm_config *c)
                                     strcmp(gm_config_str(c, GM_KEY_TAGS), "bioes") == 0 ? GM_TAGS_BIOES : GM_TAGS_BIO,
                                 .is_nested = gm_config_bool(c, GM_KEY_NESTED),
                                 .dense_embedding = gm_config_bool(c, GM_KEY_DENSE_EMBEDDING),
+                                .recomputes = gm_config_bool(c, GM_KEY_CHECKPOINTING),
                                 .max_len = (int32_t)gm_config_int(c, GM_KEY_MAX_LEN),
                                 .dropout = (float)gm_config_num(c, GM_KEY_DROPOUT),
                                 .seed = gm_config_u64(c, GM_KEY_SEED) };
@@ -46,11 +47,11 @@ static void report_data(const gm_dataset *d, const char *name)
 static gm_status make_data(gm_run *r, gm_records *train, gm_records *dev, gm_err *err)
 {
     const int32_t max_len = r->model.options.max_len;
-    if (gm_dataset_make(&r->train, train, r->model.wordpiece, &r->model.labels, max_len, err) != GM_OK)
+    if (gm_dataset_make(&r->train, train, r->model.tokenizer, &r->model.labels, max_len, err) != GM_OK)
         return gm_fail_at(err, "data.train");
     report_data(&r->train, "train");
     if (dev->count > 0) {
-        if (gm_dataset_make(&r->dev, dev, r->model.wordpiece, &r->model.labels, max_len, err) != GM_OK)
+        if (gm_dataset_make(&r->dev, dev, r->model.tokenizer, &r->model.labels, max_len, err) != GM_OK)
             return gm_fail_at(err, "data.dev");
         report_data(&r->dev, "dev");
     }

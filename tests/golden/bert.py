@@ -113,8 +113,7 @@ def head_shapes(kind, hidden):
 
 
 def states_of(model, ids):
-    out = model(input_ids=torch.tensor([ids]), token_type_ids=torch.zeros(1, len(ids), dtype=torch.long))
-    return out.last_hidden_state[0]
+    return model(input_ids=torch.tensor([ids])).last_hidden_state[0] # all of token type 0
 
 
 def digest(gradient):
@@ -170,10 +169,9 @@ def chosen(sentence, token, k, hidden):
     return (((sentence << 16 ^ token << 6 ^ k) * 2654435761 & MASK) >> 8) % hidden
 
 
-def minilm():
-    folder = "weights/minilm"
+def real(folder, to, made_by):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.BertModel.from_pretrained(folder, dtype=torch.float32).eval()
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     tokens, rms, first, picked = [], [], [], []
     for s, words in enumerate(tweets("../shared/data/twitter-gmner/dev.txt", 20)):
         # A word without pieces becomes [UNK]: the project's rule.
@@ -188,7 +186,7 @@ def minilm():
         picked += [[x[t, chosen(s, t, k, hidden)].item() for k in range(64)] for t in range(n)]
     tensors = {"tokens": torch.tensor(tokens, dtype=torch.float32), "rms": torch.tensor(rms),
                "first": torch.stack(first), "chosen": torch.tensor(picked)}
-    save_file(tensors, "tests/golden/bert_minilm.safetensors", metadata={"made_by": f"{MADE_BY}, float32"})
+    save_file(tensors, to, metadata={"made_by": f"{made_by}, float32"})
 
 
 if __name__ == "__main__":
@@ -196,6 +194,6 @@ if __name__ == "__main__":
         for folder_name, options in SMALL.items():
             small(folder_name, **options)
     elif sys.argv[1:] == ["minilm"]:
-        minilm()
+        real("weights/minilm", "tests/golden/bert_minilm.safetensors", MADE_BY)
     else:
         sys.exit(__doc__)

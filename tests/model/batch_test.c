@@ -5,7 +5,7 @@
 enum { UNK = 1, CLS, SEP, MASK, ONE, TWO, S, THREE, FOUR };
 static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\none\ntwo\n##s\nthree\nfour\n";
 
-static gm_wordpiece *wordpiece;
+static gm_tokenizer *tokenizer;
 static gm_labels labels;
 
 /* Records, and samples of them with gold. */
@@ -21,7 +21,7 @@ static set make(const char *const *lines, int32_t max_len)
     set s = { .records = records_of(lines) };
     for (; s.count < (int32_t)s.records.count; s.count++)
         assert_ok(
-            gm_sample_make(&s.samples[s.count], &s.records.items[s.count], wordpiece, &labels, max_len, true, &err));
+            gm_sample_make(&s.samples[s.count], &s.records.items[s.count], tokenizer, &labels, max_len, true, &err));
     return s;
 }
 
@@ -217,7 +217,7 @@ static void a_data_set_counts_its_losses(void **state)
     (void)state;
     gm_records records = records_of(three);
     gm_dataset d;
-    assert_ok(gm_dataset_make(&d, &records, wordpiece, &labels, 12, &err));
+    assert_ok(gm_dataset_make(&d, &records, tokenizer, &labels, 12, &err));
     assert_true(records.items == NULL && records.count == 0); /* taken over */
     assert_true(d.pieces == 5 + 3 + 12 && d.words == 12 && d.entities == 3);
     assert_true(d.cut_sentences == 1 && d.cut_words == 1 && d.lost_to_cut == 1 && d.lost_to_width == 1);
@@ -265,13 +265,13 @@ static void an_unknown_type_names_its_record(void **state)
     gm_records r = records_of(
         (const char *[]) { "{\"id\":\"q7\",\"tokens\":[\"one\"],\"entities\":[" ENTITY(0, 0, "MISC") "]}", NULL });
     gm_sample s;
-    assert_int_equal(gm_sample_make(&s, &r.items[0], wordpiece, &labels, 16, true, &err), GM_ERR_DATA);
+    assert_int_equal(gm_sample_make(&s, &r.items[0], tokenizer, &labels, 16, true, &err), GM_ERR_DATA);
     assert_string_equal(err.text, "record \"q7\": entities[0] has the type \"MISC\", which the model does not know");
-    assert_ok(gm_sample_make(&s, &r.items[0], wordpiece, &labels, 16, false, &err)); /* prediction reads no gold */
+    assert_ok(gm_sample_make(&s, &r.items[0], tokenizer, &labels, 16, false, &err)); /* prediction reads no gold */
     assert_int_equal(s.gold_count, 0);
     gm_sample_free(&s);
     gm_dataset d;
-    assert_int_equal(gm_dataset_make(&d, &r, wordpiece, &labels, 16, &err), GM_ERR_DATA);
+    assert_int_equal(gm_dataset_make(&d, &r, tokenizer, &labels, 16, &err), GM_ERR_DATA);
     assert_null(r.items);
 }
 
@@ -280,7 +280,7 @@ static void a_record_without_words(void **state)
     (void)state;
     const gm_record r = { .id = (char[]) { "e" } };
     gm_sample s;
-    assert_ok(gm_sample_make(&s, &r, wordpiece, &labels, 16, true, &err));
+    assert_ok(gm_sample_make(&s, &r, tokenizer, &labels, 16, true, &err));
     const gm_sample *const one = &s;
     gm_batch b = { 0 };
     assert_ok(gm_batch_fill(&b, &one, 1, (gm_batch_options) { 0 }, &err));
@@ -300,7 +300,7 @@ static void every_allocation_may_fail(void **state)
         gm_touched t = { 0 };
         gm_batch b = { 0 };
         gm_alloc_fail_at(k);
-        status = gm_dataset_make(&d, &records, wordpiece, &labels, 32, &err);
+        status = gm_dataset_make(&d, &records, tokenizer, &labels, 32, &err);
         if (status == GM_OK) {
             const gm_sample *const picked[] = { &d.samples[0], &d.samples[1], &d.samples[2] };
             status = gm_touched_make(&t, 10, &err);
@@ -320,7 +320,7 @@ static void every_allocation_may_fail(void **state)
 
 int main(void)
 {
-    if (gm_wordpiece_parse("vocab", vocab, sizeof vocab - 1, true, &wordpiece, &err) != GM_OK ||
+    if (gm_tokenizer_parse_bert("vocab", vocab, sizeof vocab - 1, true, &tokenizer, &err) != GM_OK ||
         gm_labels_parse("PER,LOC", &labels, &err) != GM_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
@@ -344,6 +344,6 @@ int main(void)
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (failed == 0) failed = cmocka_run_group_tests(fixture, NULL, NULL);
     gm_labels_free(&labels);
-    gm_wordpiece_destroy(wordpiece);
+    gm_tokenizer_destroy(tokenizer);
     return failed;
 }

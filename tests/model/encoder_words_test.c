@@ -17,7 +17,7 @@ static void the_rows_of_first_pieces(void **state)
     assert_ok(gm_synth(&(gm_synth_options) { .split = "train", .seed = 5, .count = SAMPLES }, &records, &err));
     assert_ok(gm_model_create_tiny(&records, "PER,LOC,ORG,OTHER", &(gm_model_options) { .max_len = 48, .seed = 4 }, &model, &err));
     for (int i = 0; i < SAMPLES; i++) {
-        assert_ok(gm_sample_make(&samples[i], &records.items[i], model.wordpiece, &model.labels, 48, false, &err));
+        assert_ok(gm_sample_make(&samples[i], &records.items[i], model.tokenizer, &model.labels, 48, false, &err));
         picked[i] = &samples[i];
     }
     for (size_t d = 0; d < GM_LEN(dropout); d++) {

@@ -38,7 +38,7 @@ static gm_buffer predictions(const gm_model *m, const gm_records *records)
     gm_entity **entities = gm_calloc(records->count, sizeof *entities);
     int32_t *count = gm_calloc(records->count, sizeof *count);
     for (size_t i = 0; i < records->count; i++)
-        assert_ok(gm_sample_make(&s[i], &records->items[i], m->wordpiece, &m->labels, m->options.max_len, false, &err));
+        assert_ok(gm_sample_make(&s[i], &records->items[i], m->tokenizer, &m->labels, m->options.max_len, false, &err));
     assert_ok(gm_predict(m, &workers, s, records->count, 256, entities, count, &err));
     for (size_t i = 0; i < records->count; i++) {
         for (int32_t k = 0; k < count[i]; k++)
@@ -89,7 +89,8 @@ static void comes_back(const gm_model_options *o)
     assert_ok(gm_model_load(folder, false, &back, &err));
     assert_true(back.options.head == o->head && back.options.scheme == o->scheme &&
                 back.options.is_nested == o->is_nested);
-    assert_true(back.options.max_len == o->max_len && back.options.dropout == o->dropout && back.lower_case);
+    assert_true(back.options.max_len == o->max_len && back.options.dropout == o->dropout);
+    assert_true(gm_tokenizer_is_uncased(back.tokenizer));
     assert_true(back.labels.count == 4 && strcmp(back.labels.names[3], "OTHER") == 0);
     assert_true(back.params.host.m == NULL);
     gm_buffer want = predictions(&m, &records), got = predictions(&back, &records);
@@ -180,15 +181,54 @@ static void encoders_of_other_models_are_taken(void **state)
     assert_int_equal(m.encoder_params, plain.encoder_params + 2);
     assert_memory_equal(m.encoder.layer[2].up->value, plain.encoder.layer[2].up->value,
                         m.encoder.layer[2].up->count * sizeof(float));
-    assert_false(m.lower_case);
+    assert_false(gm_tokenizer_is_uncased(m.tokenizer));
     const gm_param *kept = m.params.items[m.encoder_params - 2];
     assert_true(kept->spec.is_frozen && kept->value[399] == 399.0f);
     assert_ok(gm_model_save(&m, out, &err));
     gm_model_destroy(&m);
     assert_ok(gm_model_load(out, false, &m, &err)); /* names without the prefix now, the pooler along */
     assert_true(m.params.items[m.encoder_params - 2]->value[399] == 399.0f);
-    assert_false(m.lower_case);
+    assert_false(gm_tokenizer_is_uncased(m.tokenizer));
     assert_true(gm_path_exists(in(out, "tokenizer_config.json"))); /* for transformers */
+    gm_model_destroy(&m);
+    gm_model_destroy(&plain);
+}
+
+/* BERT's own files call weight and bias of a norm gamma and beta, as TensorFlow did. */
+static void norms_of_older_files_are_taken(void **state)
+{
+    (void)state;
+    enum { MOST = 80 };
+    static char renamed[MOST][128];
+    const char *folder = gmt_temp_dir();
+    gm_safetensors *st;
+    gm_st_spec specs[MOST];
+    int32_t count = 0, norms = 0;
+    assert_ok(gm_safetensors_open(SMALL "/model.safetensors", &st, &err));
+    for (; count < gm_safetensors_count(st); count++) {
+        const gm_st_entry *e = gm_safetensors_at(st, count);
+        const char *norm = strstr(e->name, "LayerNorm.");
+        const int before = norm != NULL ? (int)(norm - e->name) : (int)strlen(e->name);
+        snprintf(renamed[count], sizeof renamed[0], "%.*s%s", before, e->name,
+                 norm == NULL ? "" : strstr(norm, "weight") != NULL ? "LayerNorm.gamma" : "LayerNorm.beta");
+        norms += norm != NULL;
+        specs[count] = (gm_st_spec) { .name = renamed[count], .dtype = e->dtype, .dims = e->dims, .data = e->data };
+        memcpy(specs[count].shape, e->shape, sizeof e->shape);
+    }
+    assert_true(norms == 14); /* of three layers and the embeddings */
+    assert_ok(gm_safetensors_write(in(folder, "model.safetensors"), specs, count, NULL, 0, &err));
+    gm_safetensors_close(st);
+    for (int i = 1; i < 3; i++) {
+        char *text;
+        size_t size;
+        assert_ok(gm_file_read(in(SMALL, names[i]), &text, &size, &err));
+        gmt_write_file(in(folder, names[i]), text, size);
+        gm_free(text);
+    }
+    gm_model m, plain;
+    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options) { .max_len = 16 }, &plain, &err));
+    assert_ok(gm_model_create(folder, "A,B", &(gm_model_options) { .max_len = 16 }, &m, &err));
+    assert_memory_equal(m.params.host.value, plain.params.host.value, m.params.dense_count * sizeof(float));
     gm_model_destroy(&m);
     gm_model_destroy(&plain);
 }
@@ -300,6 +340,34 @@ static void bad_encoder_configurations(void **state)
     refused(folder, GM_ERR_CONFIG, folder, "has 15 positions");
 }
 
+/* What MPNet and RoBERTa have beside BERT's sizes. */
+static void bad_configurations_of_families(void **state)
+{
+    (void)state;
+#define SIZES "\"vocab_size\": 9, \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"intermediate_size\": 16"
+    static const struct { const char *json; gm_status status; const char *message; } all[] = {
+        { "{\"model_type\": \"mpnet\", \"max_position_embeddings\": 4, " SIZES "}", GM_ERR_FORMAT,
+          "there/config.json: \"max_position_embeddings\" is 4, but positions begin at 2 and a sentence has at least 3 pieces" },
+        { "{\"model_type\": \"mpnet\", \"relative_attention_num_buckets\": 16, \"max_position_embeddings\": 9, " SIZES "}", GM_ERR_MISSING,
+          "there/config.json: \"relative_attention_num_buckets\" is 16, this release knows 32 only" },
+        { "{\"model_type\": \"roberta\", \"max_position_embeddings\": 9, " SIZES "}", GM_ERR_FORMAT,
+          "there/config.json: \"type_vocab_size\" is missing or not a number" },
+        { "{\"model_type\": \"roberta\", \"type_vocab_size\": 1, \"pad_token_id\": 9, \"max_position_embeddings\": 9, " SIZES "}", GM_ERR_FORMAT,
+          "there/config.json: \"pad_token_id\" is 9, expected a whole number from 0 to 8" },
+    };
+    gm_encoder_config c;
+    for (size_t i = 0; i < GM_LEN(all); i++) {
+        assert_int_equal(gm_encoder_read_config("there/config.json", all[i].json, strlen(all[i].json), &c, &err), all[i].status);
+        assert_string_equal(err.text, all[i].message);
+    }
+    static const char good[] = "{\"model_type\": \"xlm-roberta\", \"type_vocab_size\": 1, \"pad_token_id\": 3, \"max_position_embeddings\": 9, "
+                               "\"layer_norm_eps\": 1e-5, " SIZES "}";
+    assert_ok(gm_encoder_read_config("good", good, sizeof good - 1, &c, &err));
+    assert_true(c.first_position == 4 && gm_encoder_max_len(&c) == 5 && c.types == 1 && c.eps == 1e-5f);
+    assert_string_equal(c.family->model_type, "xlm-roberta");
+#undef SIZES
+}
+
 /* Older files leave out what is BERT's own. */
 static void an_old_configuration_gets_defaults(void **state)
 {
@@ -335,9 +403,8 @@ static void bad_descriptions(void **state)
         { G, "\"gmner\": 1,", "", GM_ERR_FORMAT, "\"gmner\" is not 1" },
         { G, "\"span\"", "\"spam\"", GM_ERR_FORMAT, "\"head\" is neither \"span\" nor \"crf\"" },
         { G, "\"bio\"", "3", GM_ERR_FORMAT, "\"tags\" is neither \"bio\" nor \"bioes\"" },
-        { G, "\"nested\": false", "\"nested\": 0", GM_ERR_FORMAT,
-          "\"nested\" or \"lower_case\" is missing or not a boolean" },
-        { G, "\"lower_case\": true,", "", GM_ERR_FORMAT, "\"nested\" or \"lower_case\" is missing or not a boolean" },
+        { G, "\"nested\": false", "\"nested\": 0", GM_ERR_FORMAT, "\"nested\" is missing or not a boolean" },
+        { G, "\"nested\": false,", "", GM_ERR_FORMAT, "\"nested\" is missing or not a boolean" },
         { G, "\"max_len\": 16", "\"max_len\": 2", GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces" },
         { G, "\"max_len\": 16", "\"max_len\": 8.5", GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces" },
         { G, "\"max_len\": 16", "\"max_len\": 1e99", GM_ERR_FORMAT,
@@ -490,7 +557,9 @@ int main(void)
         cmocka_unit_test(tag_models_come_back),
         cmocka_unit_test(a_run_folder_means_its_best),
         cmocka_unit_test(encoders_of_other_models_are_taken),
+        cmocka_unit_test(norms_of_older_files_are_taken),
         cmocka_unit_test(bad_encoder_configurations),
+        cmocka_unit_test(bad_configurations_of_families),
         cmocka_unit_test(an_old_configuration_gets_defaults),
         cmocka_unit_test(bad_vocabularies),
         cmocka_unit_test(bad_descriptions),

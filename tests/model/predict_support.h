@@ -45,7 +45,7 @@ static inline void predict_on(const char *device, gm_model *m, const gm_records 
     assert_ok(gm_workers_create(&workers, &backend, threads, &err));
     assert_ok(gm_params_place(&m->params, workers.whole));
     for (int32_t i = 0; i < SAMPLES; i++)
-        assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->wordpiece, &m->labels, MAX_LEN,
+        assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->tokenizer, &m->labels, MAX_LEN,
                                  with_gold, &err));
     assert_ok(gm_predict(m, &workers, s, SAMPLES, tokens, shuffled.entities, shuffled.count, &err));
     for (int32_t i = 0; i < SAMPLES; i++) {

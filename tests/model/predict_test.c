@@ -121,7 +121,7 @@ static void empty_sentences_have_no_entities(void **state)
         assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
         assert_ok(gm_workers_create(&workers, &backend, 1, &err));
         for (int i = 0; i < 3; i++)
-            assert_ok(gm_sample_make(&s[i], &lines[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
+            assert_ok(gm_sample_make(&s[i], &lines[i], m.tokenizer, &m.labels, MAX_LEN, false, &err));
         for (int32_t tokens = 1; tokens < 200; tokens += 100) {
             assert_ok(gm_predict(&m, &workers, s, 3, tokens, entities, count, &err));
             assert_true(count[0] == 0 && count[2] == 0 && count[1] <= 1);
@@ -149,7 +149,7 @@ static void many_short_sentences_are_several_batches(void **state)
     assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
     assert_ok(gm_workers_create(&workers, &backend, 1, &err));
     for (int i = 0; i < MANY; i++)
-        assert_ok(gm_sample_make(&s[i], i % 1000 == 0 ? &records.items[i / 1000] : &nothing, m.wordpiece, &m.labels,
+        assert_ok(gm_sample_make(&s[i], i % 1000 == 0 ? &records.items[i / 1000] : &nothing, m.tokenizer, &m.labels,
                                  MAX_LEN, false, &err));
     assert_ok(gm_predict(&m, &workers, s, MANY, 1 << 30, entities, count, &err));
     for (int i = 0; i < MANY; i++) {
@@ -211,7 +211,7 @@ static void every_allocation_may_fail(void **state)
     gm_sample s[2];
     assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
     for (int i = 0; i < 2; i++)
-        assert_ok(gm_sample_make(&s[i], &records.items[i], m.wordpiece, &m.labels, MAX_LEN, false, &err));
+        assert_ok(gm_sample_make(&s[i], &records.items[i], m.tokenizer, &m.labels, MAX_LEN, false, &err));
     int64_t k = 0;
     for (gm_status status = GM_ERR_NOMEM; status != GM_OK; k++) {
         status = predict_two(&m, &backend, s, k);

@@ -16,7 +16,7 @@ typedef struct bench {
     gm_run run;
 } bench;
 
-/* A tiny model over synthetic sentences (data.synth), weights still in host memory. */
+/* A tiny model, or one over the encoder of a folder, and synthetic sentences (data.synth), weights still in host memory. */
 static inline void bench_begin(bench *b, const char *device, sets all)
 {
     gm_err err = { 0 };
@@ -28,7 +28,8 @@ static inline void bench_begin(bench *b, const char *device, sets all)
     const gm_model_options o = { .head = strcmp(gm_config_str(b->config, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF
                                                                                                    : GM_HEAD_SPAN,
                                  .dense_embedding = gm_config_bool(b->config, GM_KEY_DENSE_EMBEDDING),
-                                 .max_len = 128,
+                                 .recomputes = gm_config_bool(b->config, GM_KEY_CHECKPOINTING),
+                                 .max_len = (int32_t)gm_config_int(b->config, GM_KEY_MAX_LEN),
                                  .dropout = (float)gm_config_num(b->config, GM_KEY_DROPOUT),
                                  .seed = 42 };
     const gm_float_type type = strcmp(gm_config_str(b->config, GM_KEY_PRECISION), "bf16") == 0 ? GM_BF16 : GM_FP32;
@@ -39,8 +40,10 @@ static inline void bench_begin(bench *b, const char *device, sets all)
     r->total_steps = 1000;
     assert_ok(gm_backend_open(device, "auto", type, &r->backend, &err));
     assert_ok(gm_run_read_records(b->config, &train, &dev, &err));
-    assert_ok(gm_model_create_tiny(&train, "PER,LOC,ORG,OTHER", &o, &r->model, &err));
-    assert_ok(gm_dataset_make(&r->train, &train, r->model.wordpiece, &r->model.labels, 128, &err));
+    const char *encoder = gm_config_str(b->config, GM_KEY_ENCODER), *labels = "PER,LOC,ORG,OTHER";
+    assert_ok(strcmp(encoder, "tiny") == 0 ? gm_model_create_tiny(&train, labels, &o, &r->model, &err)
+                                           : gm_model_create(encoder, labels, &o, &r->model, &err));
+    assert_ok(gm_dataset_make(&r->train, &train, r->model.tokenizer, &r->model.labels, o.max_len, &err));
     gm_records_free(&dev);
     assert_ok(gm_workers_create(&r->workers, &r->backend, (int32_t)gm_config_int(b->config, GM_KEY_THREADS), &err));
     assert_ok(gm_run_make_buffers(r, &err));
