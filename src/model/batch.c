@@ -29,12 +29,21 @@ static gm_status take_gold(gm_sample *s, const gm_labels *labels, gm_err *err)
     return GM_OK;
 }
 
+static gm_status take_shapes(gm_sample *s, gm_err *err)
+{
+    s->shape = gm_malloc((size_t)s->text.words);
+    if (s->shape == NULL && s->text.words > 0) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the words of \"%s\"", s->record->id);
+    for (int32_t i = 0; i < s->text.words; i++) s->shape[i] = (uint8_t)gm_shape_of(s->record->tokens[i]);
+    return GM_OK;
+}
+
 gm_status gm_sample_make(gm_sample *s, const gm_record *r, const gm_tokenizer *tokenizer, const gm_labels *labels, int32_t max_len,
                          bool with_gold, gm_err *err)
 {
     *s = (gm_sample){ .record = r, .key = gm_fnv1a(r->id) };
     if (gm_tokenizer_sentence(tokenizer, r->tokens, r->token_count, max_len, &s->text, err) != GM_OK) return gm_fail_at(err, "record \"%s\"", r->id);
-    const gm_status status = with_gold ? take_gold(s, labels, err) : GM_OK;
+    gm_status status = take_shapes(s, err);
+    if (status == GM_OK && with_gold) status = take_gold(s, labels, err);
     if (status != GM_OK) gm_sample_free(s);
     return status;
 }
@@ -43,6 +52,7 @@ void gm_sample_free(gm_sample *s)
 {
     gm_encoded_free(&s->text);
     gm_free(s->gold);
+    gm_free(s->shape);
     *s = (gm_sample){ 0 };
 }
 
@@ -121,7 +131,7 @@ typedef struct arrays {
     int32_t *ids, *slot, *first_piece, *word_row, *tag, *cu_tokens, *cu_words;
     gm_token *token, *word, *first;
     uint32_t *key, *draw;
-    uint8_t *label;
+    uint8_t *label, *token_shape, *word_shape;
 } arrays;
 
 /* Hands out 64-byte aligned pieces of the block, or only adds up their sizes while block is NULL. */
@@ -148,6 +158,8 @@ static size_t lay_out(arrays *a, char *block, int32_t sequences, int32_t tokens,
     a->cu_words = piece(block, &at, (b + 1) * i32);
     a->tag = piece(block, &at, m * i32);
     a->label = piece(block, &at, m * GM_SPAN_WIDTHS);
+    a->token_shape = piece(block, &at, n * GM_SHAPE_BAG);
+    a->word_shape = piece(block, &at, m * GM_SHAPE_BAG);
     a->key = piece(block, &at, b * i32);
     a->draw = piece(block, &at, b * i32);
     return at;
@@ -164,6 +176,26 @@ static void fill_labels(const gm_sample *s, uint8_t *label)
     }
 }
 
+/* The shapes of word i and of its neighbours; i -1: of a piece that belongs to no word, which is shown none. */
+static void put_bag(const gm_sample *s, int32_t i, uint8_t *bag)
+{
+    for (int32_t k = 0; k < GM_SHAPE_BAG; k++) {
+        const int32_t at = i + k - GM_SHAPE_BAG / 2;
+        const gm_shape shape = i >= 0 && at >= 0 && at < s->text.words ? (gm_shape)s->shape[at] : GM_SHAPE_NONE;
+        bag[k] = (uint8_t)(k * GM_SHAPES + (int32_t)shape);
+    }
+}
+
+static void fill_shapes(const gm_sample *s, uint8_t *of_tokens, uint8_t *of_words)
+{
+    int32_t word = -1; /* that of piece i */
+    for (int32_t i = 0; i < s->text.count; i++) {
+        if (word + 1 < s->text.words && s->text.first_piece[word + 1] == i) word++;
+        put_bag(s, i + 1 < s->text.count ? word : -1, of_tokens + (size_t)i * GM_SHAPE_BAG);
+    }
+    for (int32_t i = 0; i < s->text.words; i++) put_bag(s, i, of_words + (size_t)i * GM_SHAPE_BAG);
+}
+
 static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const gm_batch_options *o, gm_err *err)
 {
     const int32_t at = a->cu_tokens[b], word_at = a->cu_words[b];
@@ -178,6 +210,7 @@ static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const g
         a->word[word_at + i] = (gm_token){ b, i };
         a->first[word_at + i] = (gm_token){ b, s->text.first_piece[i] };
     }
+    fill_shapes(s, a->token_shape + (size_t)at * GM_SHAPE_BAG, a->word_shape + (size_t)word_at * GM_SHAPE_BAG);
     fill_labels(s, a->label + (size_t)word_at * GM_SPAN_WIDTHS);
     gm_tags_encode(o->scheme, s->gold, s->gold_count, a->tag + word_at, s->text.words);
     a->key[b] = s->key;
@@ -229,6 +262,8 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
     b->first_piece = a.first_piece;
     b->span_label = a.label;
     b->tag = a.tag;
+    b->token_shape = a.token_shape;
+    b->word_shape = a.word_shape;
     return gm_mirror_send(&b->block, bytes, b->dev);
 }
 

@@ -7,9 +7,11 @@
 #include "data/labels.h"
 #include "data/records.h"
 #include "tensor/tensor.h"
+#include "text/shape.h"
 #include "text/tokenizer.h"
 
 enum { GM_SPAN_WIDTHS = 8 };      /* widest span of the span head, in words */
+enum { GM_SHAPE_BAG = 3 };        /* shapes that a word is shown: of the word before it, its own, of the one behind it */
 
 /* A record as the encoder reads it. */
 typedef struct gm_sample {
@@ -17,6 +19,7 @@ typedef struct gm_sample {
     gm_encoded text;              /* pieces; text.words may be fewer than the record's: the sentence was cut */
     gm_span *gold;                /* entities whose words were all kept, typed */
     int32_t gold_count;
+    uint8_t *shape;               /* [text.words] gm_shape of each word that was kept */
     uint32_t key;                 /* FNV-1a of the id: the sample's dropout */
 } gm_sample;
 
@@ -60,6 +63,8 @@ typedef struct gm_batch {
     const int32_t *word_row;      /* [words] row of each word: 0, 1, ... */
     const uint8_t *span_label;    /* [words * GM_SPAN_WIDTHS] 0 none, type + 1, 255 beyond the sentence */
     const int32_t *tag;           /* [words] */
+    const uint8_t *token_shape;   /* [tokens, GM_SHAPE_BAG] of the word of each piece: k * GM_SHAPES + gm_shape */
+    const uint8_t *word_shape;    /* [words, GM_SHAPE_BAG] */
     const int32_t *word_cu;       /* [sentences + 1] words.cu as the host reads it */
     int32_t sentences;            /* those with samples; the packs may hold empty ones behind them */
     gm_device *dev;               /* whose memory; NULL: the host's. Set before the first filling */

@@ -5,6 +5,7 @@
 
 #include "attention/attention_op.h"
 #include "embedding/embedding_op.h"
+#include "embedding_bag/embedding_bag_op.h"
 #include "gather/gather_op.h"
 #include "linear/linear_op.h"
 #include "model/encoder_layer.h"
@@ -160,6 +161,7 @@ static gm_status run_layers(const gm_encoder *e, gm_tape *t, const gm_batch *bat
     gm_tensor *sum, *x;
     *bias = NULL;
     GM_TRY(gm_op_embedding(t, tokens, batch->ids, batch->slot, e->word, e->position, e->type, e->config.first_position, &sum));
+    if (e->shape != NULL) GM_TRY(gm_op_embedding_bag(t, sum, batch->token_shape, GM_SHAPE_BAG, e->shape));
     GM_TRY(gm_op_residual_norm(t, tokens, sum, NULL, e->norm, e->norm_bias, e->config.eps,
                                (gm_norm_sites){ .drop_out = GM_SITE_EMBEDDING }, NULL, &x));
     if (e->distance != NULL) GM_TRY(gm_op_distance_bias(t, e->distance, &distances, bias));

@@ -41,6 +41,7 @@ typedef struct gm_encoder {
     gm_encoder_config config;
     bool recomputes;              /* training keeps each layer's input only, and computes the layer again on the way back */
     gm_param *word, *position, *type, *norm, *norm_bias, *distance; /* type, distance: NULL where the family has none */
+    const gm_param *shape;        /* [GM_SHAPE_BAG * GM_SHAPES, hidden] added to the pieces; NULL: none. The model declares it */
     gm_encoder_layer layer[GM_ENCODER_MAX_LAYERS];
 } gm_encoder;
 

@@ -1,12 +1,22 @@
 #include "model/model.h"
 
 #include "base/memory.h"
+#include "embedding_bag/embedding_bag_op.h"
+
+const char *const gm_shape_use_names[GM_SHAPE_USES] = { "none", "word", "both" };
+
+/* What a head sees of each word: its state, with what its shape adds. */
+static gm_status word_states(const gm_model *m, gm_tape *t, const gm_batch *b, gm_tensor **states)
+{
+    GM_TRY(gm_encoder_words(&m->encoder, t, b, states));
+    return m->shape != NULL ? gm_op_embedding_bag(t, *states, b->word_shape, GM_SHAPE_BAG, m->shape) : GM_OK;
+}
 
 gm_status gm_model_loss(const gm_model *m, gm_tape *t, const gm_batch *b)
 {
     gm_tensor *states;
     float *logits;
-    GM_TRY(gm_encoder_words(&m->encoder, t, b, &states));
+    GM_TRY(word_states(m, t, b, &states));
     if (m->options.head == GM_HEAD_CRF) return gm_crf_head_loss(&m->crf, t, b, states);
     return gm_span_head_forward(&m->span, t, b, states, true, &logits);
 }
@@ -46,7 +56,7 @@ gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_fou
     GM_TRY(gm_tape_note(t, ((size_t)b->sentences + 1) * sizeof(int32_t), first));
     GM_TRY(gm_tape_note(t, (size_t)b->words.rows * GM_SPAN_WIDTHS * sizeof(gm_found), found));
     (*first)[0] = 0;
-    GM_TRY(gm_encoder_words(&m->encoder, t, b, &states));
+    GM_TRY(word_states(m, t, b, &states));
     return (m->options.head == GM_HEAD_CRF ? find_tags : find_spans)(m, t, b, states, *found, *first);
 }
 

@@ -8,8 +8,13 @@
 
 typedef enum gm_head_kind { GM_HEAD_SPAN, GM_HEAD_CRF } gm_head_kind;
 
+/* Where embeddings of word shapes are added: nowhere, to the states of words, to these and to the pieces before the encoder. */
+typedef enum gm_shape_use { GM_SHAPE_UNUSED, GM_SHAPE_OF_WORDS, GM_SHAPE_OF_BOTH, GM_SHAPE_USES } gm_shape_use;
+extern const char *const gm_shape_use_names[GM_SHAPE_USES]; /* none, word, both */
+
 typedef struct gm_model_options {
     gm_head_kind head;
+    gm_shape_use shape;
     gm_tag_scheme scheme;
     bool is_nested, dense_embedding;
     bool recomputes;          /* training computes each layer again on the way back, to save its memory */
@@ -25,6 +30,7 @@ typedef struct gm_model {
     gm_params params;
     int32_t encoder_params;   /* the first so many of params are the encoder's */
     gm_encoder encoder;
+    const gm_param *shape;    /* [GM_SHAPE_BAG * GM_SHAPES, hidden] added to the words' states; NULL: none */
     gm_span_head span;
     gm_crf_head crf;
     char *config_json;        /* kept as it came, to be written beside the weights */

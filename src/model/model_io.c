@@ -58,12 +58,28 @@ static gm_status read_folder(gm_model *m, const char *folder, gm_err *err)
     return understand(m, folder, err);
 }
 
+/* One table for the word before, the word and the one behind, in files three. */
+static gm_status declare_shapes(gm_model *m, const char *const names[GM_SHAPE_BAG], const gm_param **table, gm_err *err)
+{
+    gm_param_spec spec = { .rows = GM_SHAPE_BAG * GM_SHAPES, .cols = m->encoder.config.hidden, .rate = GM_RATE_HEAD, .decays = true,
+                           .init = GM_INIT_NORMAL, .sigma = 0.02f };
+    for (int k = 0; k < GM_SHAPE_BAG; k++) spec.part[k] = names[k];
+    gm_param *made;
+    GM_TRY(gm_params_add(&m->params, &spec, &made, err));
+    *table = made;
+    return GM_OK;
+}
+
 static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, gm_err *err)
 {
     const int32_t hidden = m->encoder.config.hidden;
     m->encoder.recomputes = m->options.recomputes;
     GM_TRY(gm_encoder_declare(&m->encoder, &m->params, with_pooler, m->options.dense_embedding, err));
     m->encoder_params = m->params.count;
+    static const char *const of_pieces[] = { "shape.piece.before.weight", "shape.piece.word.weight", "shape.piece.behind.weight" };
+    static const char *const of_words[] = { "shape.word.before.weight", "shape.word.word.weight", "shape.word.behind.weight" };
+    if (m->options.shape == GM_SHAPE_OF_BOTH) GM_TRY(declare_shapes(m, of_pieces, &m->encoder.shape, err));
+    if (m->options.shape != GM_SHAPE_UNUSED) GM_TRY(declare_shapes(m, of_words, &m->shape, err));
     if (m->options.head == GM_HEAD_CRF)
         GM_TRY(gm_crf_head_declare(&m->crf, &m->params, hidden, m->labels.count, m->options.scheme, err));
     else
@@ -149,8 +165,9 @@ gm_status gm_model_create_tiny(const gm_records *records, const char *labels, co
 /* gmner.json: what the Hugging Face files do not say. */
 static gm_status write_description(const gm_model *m, gm_buffer *out, gm_err *err)
 {
-    GM_TRY(gm_buffer_printf(out, err, "{\n  \"gmner\": %d,\n  \"head\": \"%s\",\n  \"tags\": \"%s\",\n  \"nested\": %s,\n  \"max_len\": %d,\n  \"dropout\": %.9g,\n  \"types\": [",
+    GM_TRY(gm_buffer_printf(out, err, "{\n  \"gmner\": %d,\n  \"head\": \"%s\",\n  \"tags\": \"%s\",\n  \"shape\": \"%s\",\n  \"nested\": %s,\n  \"max_len\": %d,\n  \"dropout\": %.9g,\n  \"types\": [",
                             FORMAT_VERSION, m->options.head == GM_HEAD_CRF ? "crf" : "span", m->options.scheme == GM_TAGS_BIOES ? "bioes" : "bio",
+                            gm_shape_use_names[m->options.shape],
                             m->options.is_nested ? "true" : "false", m->options.max_len, (double)m->options.dropout));
     for (int32_t i = 0; i < m->labels.count; i++) {
         if (i > 0) GM_TRY(gm_buffer_printf(out, err, ", "));
@@ -194,6 +211,20 @@ static bool read_choice(const cJSON *root, const char *key, const char *no, cons
     return *is_yes || strcmp(item->valuestring, no) == 0;
 }
 
+/* Folders written before there were shapes do not have the key: their models have none. */
+static gm_status read_shape(const cJSON *root, gm_shape_use *use, gm_err *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "shape");
+    *use = GM_SHAPE_UNUSED;
+    if (item == NULL) return GM_OK;
+    for (gm_shape_use k = 0; k < GM_SHAPE_USES && cJSON_IsString(item); k++)
+        if (strcmp(item->valuestring, gm_shape_use_names[k]) == 0) {
+            *use = k;
+            return GM_OK;
+        }
+    return gm_fail(err, GM_ERR_FORMAT, "\"shape\" is neither \"none\" nor \"word\" nor \"both\"");
+}
+
 static gm_status read_types(const cJSON *types, gm_labels *labels, gm_err *err)
 {
     if (!cJSON_IsArray(types) || types->child == NULL) return gm_fail(err, GM_ERR_FORMAT, "\"types\" is not an array of names");
@@ -215,6 +246,7 @@ static gm_status read_description(gm_model *m, const cJSON *root, gm_err *err)
         return gm_fail(err, GM_ERR_FORMAT, "\"gmner\" is not %d: the folder was written by another release", FORMAT_VERSION);
     if (!read_choice(root, "head", "span", "crf", &is_crf)) return gm_fail(err, GM_ERR_FORMAT, "\"head\" is neither \"span\" nor \"crf\"");
     if (!read_choice(root, "tags", "bio", "bioes", &is_bioes)) return gm_fail(err, GM_ERR_FORMAT, "\"tags\" is neither \"bio\" nor \"bioes\"");
+    GM_TRY(read_shape(root, &m->options.shape, err));
     if (!read_flag(root, "nested", &m->options.is_nested)) return gm_fail(err, GM_ERR_FORMAT, "\"nested\" is missing or not a boolean");
     if (!cJSON_IsNumber(max_len) || !(max_len->valuedouble >= 3 && max_len->valuedouble <= 1 << 20) || floor(max_len->valuedouble) != max_len->valuedouble)
         return gm_fail(err, GM_ERR_FORMAT, "\"max_len\" is missing or not a number of pieces");

@@ -54,7 +54,8 @@ void gm_params_destroy(gm_params *ps)
         for (int32_t k = 0; k < ps->items[i]->parts; k++) gm_free((void *)(uintptr_t)ps->items[i]->spec.part[k]);
         gm_free(ps->items[i]);
     }
-    float *const blocks[] = { ps->host.value, ps->host.m, ps->host.v, ps->host.table_value, ps->host.table_m, ps->host.table_v, ps->host.frozen };
+    float *const blocks[] = { ps->host.value, ps->host.m, ps->host.v, ps->host.table_value, ps->host.table_m, ps->host.table_v, ps->host.frozen,
+                              ps->average, ps->table_average };
     for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
     gm_free(ps->items);
     *ps = (gm_params){ 0 };
@@ -151,13 +152,12 @@ static uint16_t to_bf16(float value)
 }
 
 /* Later AdamW keeps the copy up to date. */
-static gm_status place_copy(gm_params *ps, gm_device *dev)
+static gm_status fill_copy(gm_params *ps, gm_device *dev)
 {
     uint16_t *half = gm_malloc(ps->dense_count * sizeof *half);
     if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", ps->dense_count);
     for (size_t i = 0; i < ps->dense_count; i++) half[i] = to_bf16(ps->host.value[i]);
-    gm_status status = dev->memory->alloc(dev, ps->dense_count * sizeof *half, &ps->copy);
-    if (status == GM_OK) status = dev->memory->upload(dev, ps->copy, half, ps->dense_count * sizeof *half);
+    gm_status status = dev->memory->upload(dev, ps->copy, half, ps->dense_count * sizeof *half);
     if (status == GM_OK) status = dev->memory->sync(dev);
     gm_free(half);
     return status;
@@ -176,19 +176,78 @@ gm_status gm_params_place(gm_params *ps, gm_device *dev)
         *list[i].device = made;
         GM_TRY(dev->memory->upload(dev, made, list[i].host, list[i].count * sizeof(float)));
     }
-    if (dev->element == 2) GM_TRY(place_copy(ps, dev));
+    if (dev->element == 2) {
+        GM_TRY(dev->memory->alloc(dev, ps->dense_count * sizeof(uint16_t), &ps->copy));
+        GM_TRY(fill_copy(ps, dev));
+    }
     aim(ps);
     return dev->memory->sync(dev);
 }
 
-gm_status gm_params_fetch(gm_params *ps)
+static gm_status fetch(gm_params *ps, bool with_moments)
 {
     pair list[BLOCKS];
     gm_device *dev = ps->placed;
     if (dev == NULL || dev->memory->is_host) return GM_OK;
     list_blocks(ps, list);
-    for (size_t i = 0; i < BLOCKS; i++)
-        if (list[i].host != NULL) GM_TRY(dev->memory->download(dev, list[i].host, *list[i].device, list[i].count * sizeof(float)));
+    for (size_t i = 0; i < BLOCKS; i++) {
+        const bool is_weight = list[i].host == ps->host.value || list[i].host == ps->host.table_value;
+        if (list[i].host != NULL && (with_moments || is_weight))
+            GM_TRY(dev->memory->download(dev, list[i].host, *list[i].device, list[i].count * sizeof(float)));
+    }
+    return dev->memory->sync(dev);
+}
+
+gm_status gm_params_fetch(gm_params *ps) { return fetch(ps, true); }
+gm_status gm_params_fetch_weights(gm_params *ps) { return fetch(ps, false); }
+
+static size_t table_count(const gm_params *ps) { return ps->table != NULL ? ps->table->count : 0; }
+
+gm_status gm_params_keep_average(gm_params *ps, gm_err *err)
+{
+    GM_TRY(take(&ps->average, ps->dense_count, err));
+    GM_TRY(take(&ps->table_average, table_count(ps), err));
+    for (int32_t i = 0; i < ps->count; i++) {
+        gm_param *p = ps->items[i];
+        if (!p->spec.is_frozen) p->average = p->spec.is_table ? ps->table_average : ps->average + p->offset;
+    }
+    return GM_OK;
+}
+
+static void approach(float *restrict average, const float *restrict value, size_t count, float rate, int threads)
+{
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t i = 0; i < count; i++) average[i] += rate * (value[i] - average[i]);
+}
+
+void gm_params_average(gm_params *ps, float rate, int threads)
+{
+    approach(ps->average, ps->host.value, ps->dense_count, rate, threads);
+    approach(ps->table_average, ps->host.table_value, table_count(ps), rate, threads);
+}
+
+static void swap(float *restrict a, float *restrict b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const float kept = a[i];
+        a[i] = b[i];
+        b[i] = kept;
+    }
+}
+
+gm_status gm_params_swap_average(gm_params *ps)
+{
+    gm_device *dev = ps->placed;
+    const size_t table = table_count(ps);
+    GM_TRY(gm_params_fetch_weights(ps));
+    swap(ps->average, ps->host.value, ps->dense_count);
+    swap(ps->table_average, ps->host.table_value, table);
+    if (dev == NULL) return GM_OK;
+    if (!dev->memory->is_host) {
+        GM_TRY(dev->memory->upload(dev, ps->device.value, ps->host.value, ps->dense_count * sizeof(float)));
+        if (table > 0) GM_TRY(dev->memory->upload(dev, ps->device.table_value, ps->host.table_value, table * sizeof(float)));
+    }
+    if (ps->copy != NULL) GM_TRY(fill_copy(ps, dev));
     return dev->memory->sync(dev);
 }
 
@@ -264,6 +323,7 @@ gm_status gm_params_load_moments(gm_params *ps, const gm_safetensors *st, gm_err
         if (p->spec.is_frozen) continue;
         GM_TRY(read_parts(p, st, "exp_avg.", p->m, err));
         GM_TRY(read_parts(p, st, "exp_avg_sq.", p->v, err));
+        if (p->average != NULL) GM_TRY(read_parts(p, st, "average.", p->average, err));
     }
     return GM_OK;
 }
@@ -316,6 +376,7 @@ gm_status gm_params_save_moments(const gm_params *ps, const char *path, gm_err *
         if (p->spec.is_frozen) continue;
         status = add_parts(&list, p, "exp_avg.", p->m, err);
         if (status == GM_OK) status = add_parts(&list, p, "exp_avg_sq.", p->v, err);
+        if (status == GM_OK && p->average != NULL) status = add_parts(&list, p, "average.", p->average, err);
     }
     if (status == GM_OK) status = gm_safetensors_write(path, list.items, (int32_t)list.count, NULL, 0, err);
     spec_list_free(&list);

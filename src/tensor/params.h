@@ -30,6 +30,7 @@ typedef struct gm_param_spec {
 typedef struct gm_param {
     gm_param_spec spec;                   /* names are the store's */
     float *value, *m, *v;                 /* [rows, cols] in host memory; m and v NULL when frozen */
+    float *average;                       /* the same shape; NULL unless gm_params_keep_average made it */
     const float *master;                  /* the values as kernels read them: `value` itself on the cpu */
     const void *weight;                   /* the same in the activations' type, for products */
     size_t count;                         /* rows x cols */
@@ -54,6 +55,7 @@ typedef struct gm_params {
     size_t dense_count;                   /* floats of all groups */
     size_t frozen_count;
     gm_param_blocks host, device;         /* one and the same until gm_params_place, and on the cpu */
+    float *average, *table_average;       /* [dense_count] and the table's, in host memory; NULL without */
     void *copy;                           /* [dense_count] of device.value in bf16; NULL in fp32 */
     gm_device *placed;                    /* whose memory the device's blocks lie in; NULL: the host's */
 } gm_params;
@@ -70,6 +72,7 @@ gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
  * it gets a copy as well. */
 gm_status gm_params_place(gm_params *ps, gm_device *dev);
 gm_status gm_params_fetch(gm_params *ps);
+gm_status gm_params_fetch_weights(gm_params *ps); /* fetch without the moments */
 void gm_params_unplace(gm_params *ps); /* frees the device's blocks; the host's serve again, as they are */
 
 /* Initial values of the parameters declared from `first` on: each number depends on the seed, the tensor's name and its
@@ -79,7 +82,15 @@ void gm_params_randomise(gm_params *ps, int32_t first, uint64_t seed);
  * a missing one is an error that names it. */
 gm_status gm_params_load(gm_params *ps, int32_t count, const gm_safetensors *st, const char *prefix, gm_err *err);
 gm_status gm_params_save(const gm_params *ps, const char *path, const char *const *metadata, int32_t metadata_count, gm_err *err);
-/* AdamW's moments, as exp_avg.NAME and exp_avg_sq.NAME. */
+
+/* An average of the weights, kept beside them in host memory; frozen ones have none. */
+gm_status gm_params_keep_average(gm_params *ps, gm_err *err); /* zero at first */
+/* average += rate (weight - average), for the host's weights; the same bits for any number of threads. */
+void gm_params_average(gm_params *ps, float rate, int threads);
+/* Weights and averages change places, for kernels as well; weights of a device come to the host first. Twice is as never. */
+gm_status gm_params_swap_average(gm_params *ps);
+
+/* AdamW's moments, as exp_avg.NAME and exp_avg_sq.NAME, and averages, where they are kept, as average.NAME. */
 gm_status gm_params_save_moments(const gm_params *ps, const char *path, gm_err *err);
 gm_status gm_params_load_moments(gm_params *ps, const gm_safetensors *st, gm_err *err);
 

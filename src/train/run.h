@@ -69,6 +69,11 @@ gm_status gm_run_fetch(gm_run *r, gm_err *err); /* and come back, to be written 
 void gm_run_shuffle(gm_run *r); /* the order of epoch at.epoch */
 gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err);
 
+/* average.c: takes the weights behind a step into their average where it is time; puts one in the other's place, for all
+ * that reads the model's weights, and back. */
+gm_status gm_run_average(gm_run *r, gm_err *err);
+gm_status gm_run_swap_average(gm_run *r, gm_err *err);
+
 /* checkpoint.c */
 gm_status gm_run_save_best(gm_run *r, gm_err *err);
 gm_status gm_run_save_last(gm_run *r, gm_err *err);
@@ -82,7 +87,7 @@ gm_status gm_run_check_description(const gm_run *r, gm_err *err);
 /* metrics.c: lines of metrics.jsonl; opening cuts off what lies beyond the state. */
 gm_status gm_run_open_metrics(gm_run *r, gm_err *err);
 gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err);
-gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, gm_err *err);
+gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, const gm_metrics *average, gm_err *err); /* average: NULL without */
 /* Scores of the model on the dev set. */
 gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err);
 

@@ -9,11 +9,19 @@
 #include "base/progress.h"
 #include "train/run.h"
 
+static gm_shape_use shape_use(const gm_config *c)
+{
+    gm_shape_use use = 0;
+    while (strcmp(gm_config_str(c, GM_KEY_SHAPE), gm_shape_use_names[use]) != 0) use++; /* the key has no other values */
+    return use;
+}
+
 static gm_model_options model_options(const gm_config *c)
 {
     return (gm_model_options) { .head = strcmp(gm_config_str(c, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
                                 .scheme =
                                     strcmp(gm_config_str(c, GM_KEY_TAGS), "bioes") == 0 ? GM_TAGS_BIOES : GM_TAGS_BIO,
+                                .shape = shape_use(c),
                                 .is_nested = gm_config_bool(c, GM_KEY_NESTED),
                                 .dense_embedding = gm_config_bool(c, GM_KEY_DENSE_EMBEDDING),
                                 .recomputes = gm_config_bool(c, GM_KEY_CHECKPOINTING),
@@ -32,6 +40,7 @@ static gm_status make_model(gm_run *r, const gm_records *train, gm_err *err)
         status = strcmp(encoder, "tiny") == 0 ? gm_model_create_tiny(train, labels.data, &o, &r->model, err)
                                               : gm_model_create(encoder, labels.data, &o, &r->model, err);
     gm_buffer_free(&labels);
+    if (status == GM_OK && gm_config_num(r->config, GM_KEY_AVERAGE) > 0) status = gm_params_keep_average(&r->model.params, err);
     return status;
 }
 
@@ -169,6 +178,7 @@ static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
             r->epoch_pieces += r->picked[i]->text.count;
         }
         GM_TRY(gm_run_step(r, (int32_t)count, &loss, err));
+        GM_TRY(gm_run_average(r, err));
         const double took = gm_now_s() - start;
         r->train_s += took;
         r->epoch_s += took;
@@ -184,28 +194,59 @@ static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
     return GM_OK;
 }
 
+static gm_status score_average(gm_run *r, gm_metrics *m, gm_err *err)
+{
+    GM_TRY(gm_run_swap_average(r, err));
+    const gm_status status = gm_run_evaluate(r, m, err);
+    return status == GM_OK ? gm_run_swap_average(r, err) : status;
+}
+
+static void log_scores(const gm_run *r, const gm_metrics *m, const gm_metrics *average)
+{
+    char beside[64] = "";
+    if (average != NULL) snprintf(beside, sizeof beside, "; averaged weights: MNER F1 %.4f", gm_f1(average->mner));
+    gm_log(GM_LOG_INFO, "dev", "epoch %lld: MNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld%s", (long long)r->at.epoch, gm_f1(m->mner),
+           gm_precision(m->mner), gm_recall(m->mner), gm_f1(m->span), (long long)m->mner.n_gold, beside);
+}
+
+/* Scores the weights, and their average where there is one. *f1 is the better one's; the weights' own if they are equal. */
+static gm_status score(gm_run *r, double *f1, bool *is_average, gm_err *err)
+{
+    gm_metrics m = { 0 }, average = { 0 };
+    const gm_metrics *beside = r->model.params.average != NULL ? &average : NULL;
+    gm_status status = gm_run_evaluate(r, &m, err);
+    if (status == GM_OK && beside != NULL) status = score_average(r, &average, err);
+    if (status == GM_OK) {
+        log_scores(r, &m, beside);
+        *is_average = beside != NULL && gm_f1(average.mner) > gm_f1(m.mner);
+        *f1 = gm_f1(*is_average ? average.mner : m.mner);
+        status = gm_run_note_eval(r, &m, beside, err);
+    }
+    gm_metrics_free(&m);
+    gm_metrics_free(&average);
+    return status;
+}
+
+static gm_status keep_best(gm_run *r, bool is_average, gm_err *err)
+{
+    if (is_average) GM_TRY(gm_run_swap_average(r, err));
+    GM_TRY(gm_run_save_best(r, err));
+    return is_average ? gm_run_swap_average(r, err) : GM_OK;
+}
+
 /* Scores the model and keeps it where it is the best so far; without a dev set the newest is the best. */
 static gm_status end_epoch(gm_run *r, gm_err *err)
 {
     double f1 = 0.0;
+    bool is_average = false;
     r->at.epoch++;
     r->at.step_in_epoch = 0;
-    if (r->dev.records.count > 0) {
-        gm_metrics m;
-        GM_TRY(gm_run_evaluate(r, &m, err));
-        f1 = gm_f1(m.mner);
-        gm_log(GM_LOG_INFO, "dev", "epoch %lld: MNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld",
-               (long long)r->at.epoch, f1, gm_precision(m.mner), gm_recall(m.mner), gm_f1(m.span),
-               (long long)m.mner.n_gold);
-        const gm_status status = gm_run_note_eval(r, &m, err);
-        gm_metrics_free(&m);
-        GM_TRY(status);
-    }
+    if (r->dev.records.count > 0) GM_TRY(score(r, &f1, &is_average, err));
     if (f1 > r->at.best_f1 || r->dev.records.count == 0) {
         r->at.best_f1 = f1;
         r->at.best_epoch = r->at.epoch;
         r->at.epochs_without_gain = 0;
-        GM_TRY(gm_run_save_best(r, err));
+        GM_TRY(keep_best(r, is_average, err));
     } else
         r->at.epochs_without_gain++;
     r->epoch_s = 0.0;

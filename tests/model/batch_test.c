@@ -81,6 +81,26 @@ static void packs_pieces_and_words(void **state)
     drop(&s);
 }
 
+/* What each piece and each word is shown: pieces of a word the same, [CLS], [SEP] and what lies beyond a sentence nothing. */
+static void shows_shapes_of_words_and_neighbours(void **state)
+{
+    enum { CAP = GM_SHAPE_CAPITALISED, LOW = GM_SHAPE_LOWER, BAG = GM_SHAPE_BAG, ROWS = GM_SHAPES };
+    static const uint8_t pieces[][BAG] = { { 0, 0, 0 }, { 0, CAP, LOW }, { 0, CAP, LOW }, { CAP, LOW, 0 }, { 0, 0, 0 }, { 0, 0, 0 },
+                                           { 0, LOW, 0 }, { 0, 0, 0 }, { 0, 0, 0 }, { 0, LOW, LOW }, { LOW, LOW, LOW } };
+    static const int words[] = { 1, 3, 6, 9, 10 }; /* their first pieces */
+    (void)state;
+    set s = make(three, 32);
+    gm_batch b = { 0 };
+    assert_ok(gm_batch_fill(&b, pick(&s), 3, (gm_batch_options) { 0 }, &err));
+    for (size_t i = 0; i < GM_LEN(pieces); i++)
+        for (int k = 0; k < BAG; k++) assert_int_equal(b.token_shape[i * BAG + (size_t)k], k * ROWS + pieces[i][k]);
+    for (size_t i = 0; i < GM_LEN(words); i++) assert_memory_equal(b.word_shape + i * BAG, b.token_shape + (size_t)words[i] * BAG, BAG);
+    const int last = 12; /* "one" at the end of the third sentence */
+    assert_int_equal(b.word_shape[last * BAG + 2], 2 * ROWS + GM_SHAPE_NONE);
+    gm_batch_free(&b);
+    drop(&s);
+}
+
 /* Class of the span of words [from, to] of the sentence that begins at word `at`. */
 static int label(const gm_batch *b, int32_t at, int32_t from, int32_t to)
 {
@@ -327,6 +347,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packs_pieces_and_words),
+        cmocka_unit_test(shows_shapes_of_words_and_neighbours),
         cmocka_unit_test(labels_every_span_once),
         cmocka_unit_test(tails_are_zero),
         cmocka_unit_test(touched_rows_have_slots),

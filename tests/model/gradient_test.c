@@ -51,6 +51,7 @@ static bool open_world(world *w, const char *encoder, gm_head_kind head, bool de
     machine_open(&w->m);
     gm_records records = records_of(lines);
     const gm_model_options o = { .head = head,
+                                 .shape = GM_SHAPE_OF_BOTH,
                                  .scheme = GM_TAGS_BIO,
                                  .max_len = MAX_LEN,
                                  .seed = 5,

@@ -87,6 +87,7 @@ static void comes_back(const gm_model_options *o)
     stir(&m);
     assert_ok(gm_model_save(&m, folder, &err));
     assert_ok(gm_model_load(folder, false, &back, &err));
+    assert_true(back.options.shape == o->shape);
     assert_true(back.options.head == o->head && back.options.scheme == o->scheme &&
                 back.options.is_nested == o->is_nested);
     assert_true(back.options.max_len == o->max_len && back.options.dropout == o->dropout);
@@ -113,6 +114,8 @@ static void span_models_come_back(void **state)
 {
     (void)state;
     comes_back(&(gm_model_options) { .head = GM_HEAD_SPAN, .max_len = 64, .dropout = 0.1f, .seed = 1 });
+    comes_back(&(gm_model_options) { .head = GM_HEAD_SPAN, .shape = GM_SHAPE_OF_WORDS, .max_len = 64, .seed = 1 });
+    comes_back(&(gm_model_options) { .head = GM_HEAD_SPAN, .shape = GM_SHAPE_OF_BOTH, .max_len = 64, .seed = 1 });
     comes_back(&(gm_model_options) { .head = GM_HEAD_SPAN, .is_nested = true, .max_len = 100, .seed = 1 });
 }
 
@@ -122,6 +125,34 @@ static void tag_models_come_back(void **state)
     comes_back(
         &(gm_model_options) { .head = GM_HEAD_CRF, .scheme = GM_TAGS_BIO, .max_len = 64, .dropout = 0.3f, .seed = 1 });
     comes_back(&(gm_model_options) { .head = GM_HEAD_CRF, .scheme = GM_TAGS_BIOES, .max_len = 64, .seed = 1 });
+    comes_back(&(gm_model_options) { .head = GM_HEAD_CRF, .shape = GM_SHAPE_OF_BOTH, .max_len = 64, .seed = 1 });
+}
+
+/* gmner.json of folders that were written before there were shapes lacks the key; another word is refused. */
+static void folders_without_shapes_still_load(void **state)
+{
+    static const char key[] = "\"shape\": \"none\",";
+    const char *folder = gmt_temp_dir();
+    gm_model m, back;
+    char *text;
+    size_t size;
+    (void)state;
+    assert_ok(gm_model_create(SMALL, "A,B", &(gm_model_options) { .max_len = 16, .seed = 2 }, &m, &err));
+    assert_ok(gm_model_save(&m, folder, &err));
+    assert_ok(gm_file_read(in(folder, "gmner.json"), &text, &size, &err));
+    char *at = strstr(text, key);
+    assert_non_null(at);
+    memset(at, ' ', sizeof key - 1);
+    gmt_write_file(in(folder, "gmner.json"), text, size);
+    assert_ok(gm_model_load(folder, false, &back, &err));
+    assert_true(back.options.shape == GM_SHAPE_UNUSED && back.shape == NULL && back.encoder.shape == NULL);
+    gm_model_destroy(&back);
+    memcpy(at, "\"shape\": \"some\",", sizeof key - 1);
+    gmt_write_file(in(folder, "gmner.json"), text, size);
+    assert_int_equal(gm_model_load(folder, false, &back, &err), GM_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "\"shape\" is neither \"none\" nor \"word\" nor \"both\""));
+    gm_free(text);
+    gm_model_destroy(&m);
 }
 
 static void a_run_folder_means_its_best(void **state)
@@ -555,6 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(span_models_come_back),
         cmocka_unit_test(tag_models_come_back),
+        cmocka_unit_test(folders_without_shapes_still_load),
         cmocka_unit_test(a_run_folder_means_its_best),
         cmocka_unit_test(encoders_of_other_models_are_taken),
         cmocka_unit_test(norms_of_older_files_are_taken),

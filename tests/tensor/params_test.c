@@ -261,6 +261,40 @@ static void moments_come_back(void **state)
 }
 
 /* Only the first `count`, under a prefix: an encoder inside a larger file. */
+/* An average approaches the weights by its rate, changes places with them, and travels with the moments. */
+static void averages_approach_the_weights(void **state)
+{
+    (void)state;
+    gm_params ps, back;
+    gm_safetensors *st;
+    assert_ok(make(&ps, all, ALL, true));
+    assert_ok(make(&back, all, ALL, true));
+    number(&ps);
+    assert_ok(gm_params_keep_average(&ps, &err));
+    assert_ok(gm_params_keep_average(&back, &err));
+    gm_params_average(&ps, 1.0f, 1); /* the first sample: the weights themselves */
+    for (int32_t i = 0; i < ps.count; i++)
+        for (size_t e = 0; e < ps.items[i]->count; e++) ps.items[i]->value[e] += 8.0f;
+    gm_params_average(&ps, 0.25f, 3);
+    assert_ok(gm_params_save_moments(&ps, file("a"), &err));
+    assert_ok(gm_safetensors_open(file("a"), &st, &err));
+    assert_int_equal(gm_safetensors_count(st), 30);
+    assert_ok(gm_params_load_moments(&back, st, &err));
+    gm_safetensors_close(st);
+    assert_ok(gm_params_swap_average(&ps));
+    for (int32_t i = 0; i < ps.count; i++) {
+        const gm_param *p = ps.items[i];
+        assert_true((p->average == NULL) == p->spec.is_frozen);
+        for (size_t e = 0; e < p->count; e++) {
+            const float first = (float)(100 * i) + (float)e;
+            assert_true(p->value[e] == first + (p->spec.is_frozen ? 8.0f : 2.0f));
+            if (p->average != NULL) assert_true(p->average[e] == first + 8.0f && back.items[i]->average[e] == first + 2.0f);
+        }
+    }
+    gm_params_destroy(&ps);
+    gm_params_destroy(&back);
+}
+
 static void loads_a_prefix_and_a_part(void **state)
 {
     (void)state;
@@ -340,6 +374,7 @@ int main(void)
         cmocka_unit_test(randomise_begins_where_told),
         cmocka_unit_test(files_hold_parts_and_give_them_back),
         cmocka_unit_test(moments_come_back),
+        cmocka_unit_test(averages_approach_the_weights),
         cmocka_unit_test(loads_a_prefix_and_a_part),
         cmocka_unit_test(a_wrong_shape_names_the_part),
         cmocka_unit_test(every_allocation_may_fail),

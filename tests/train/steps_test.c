@@ -20,7 +20,8 @@ static int64_t plans(const gm_run *r)
 static void steady_steps_allocate_nothing(void **state)
 {
     const sets cases[] = { SETS(STEPS, "threads=1"), SETS(STEPS, "threads=2", "train.shards=3"),
-                           SETS(STEPS, "head=crf", "crf.tags=bioes"), SETS(STEPS, "train.dense_embedding=true") };
+                           SETS(STEPS, "head=crf", "crf.tags=bioes"), SETS(STEPS, "train.dense_embedding=true"),
+                           SETS(STEPS, "shape=both") };
     (void)state;
     for (size_t c = 0; c < GM_LEN(cases); c++) {
         bench b;

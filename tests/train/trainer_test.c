@@ -39,7 +39,7 @@ static void shards_do_change_bits(void **state)
 /* Twelve steps at once; five, then the rest; one by one with a stop in between each. */
 static void stops_and_resumptions_do_not_change_bits(void **state)
 {
-    static const char *const heads[] = { "head=span", "head=crf", "precision=bf16" };
+    static const char *const heads[] = { "head=span", "head=crf", "precision=bf16", "train.average=0.5", "shape=both" };
     (void)state;
     for (size_t h = 0; h < GM_LEN(heads) && is_known(heads[h]); h++) {
         const char *whole = gmt_temp_dir(), *halves = gmt_temp_dir(), *steps = gmt_temp_dir();
@@ -56,6 +56,28 @@ static void stops_and_resumptions_do_not_change_bits(void **state)
         }
         assert_same_runs(whole, steps);
         assert_same_metrics(whole, steps);
+    }
+}
+
+/* In bf16 as well, whose copy of the weights is made anew when an average has stood in their place. */
+static void averages_leave_the_weights_alone(void **state)
+{
+    static const char *const precisions[] = { "precision=fp32", "precision=bf16" };
+    (void)state;
+    for (size_t p = 0; p < GM_LEN(precisions) && is_known(precisions[p]); p++) {
+        const char *without = gmt_temp_dir(), *with = gmt_temp_dir();
+        char *text;
+        size_t size;
+        gm_err err = { 0 };
+        train_ok(without, false, SETS(SMALL, precisions[p], "shape=both"));
+        train_ok(with, false, SETS(SMALL, precisions[p], "shape=both", "train.average=1"));
+        assert_same_file(without, with, "last/model.safetensors");
+        assert_ok(gm_file_read(path_of(with, "metrics.jsonl"), &text, &size, &err));
+        assert_non_null(strstr(text, "\"average\":{\"span\":{"));
+        gm_free(text);
+        assert_ok(gm_file_read(path_of(without, "metrics.jsonl"), &text, &size, &err));
+        assert_null(strstr(text, "average"));
+        gm_free(text);
     }
 }
 
@@ -387,6 +409,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(shards_do_change_bits),
         cmocka_unit_test(stops_and_resumptions_do_not_change_bits),
+        cmocka_unit_test(averages_leave_the_weights_alone),
         cmocka_unit_test(a_signal_stops_behind_the_step_and_saves),
         cmocka_unit_test(a_finished_run_resumed_does_nothing_and_says_so),
         cmocka_unit_test(metrics_are_cut_back_on_resume),
