@@ -1,6 +1,7 @@
 /* libsentencepiece behind C names: the only C++ of the program. No exception leaves this file. The model's own memory
  * comes from C++'s new, not from base/memory.h. */
 #include <sentencepiece_processor.h>
+#include <utf8proc.h>
 
 #include <memory>
 #include <new>
@@ -33,6 +34,35 @@ gm_status load(const char *place, std::string_view bytes, gm_sentencepiece *s, g
     return GM_OK;
 }
 
+/* The character at byte `at`; *next becomes the byte behind it. */
+utf8proc_int32_t character(std::string_view text, size_t at, size_t *next)
+{
+    utf8proc_int32_t code = 0;
+    const auto left = static_cast<utf8proc_ssize_t>(text.size() - at);
+    *next = at + static_cast<size_t>(utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t *>(text.data()) + at, left, &code));
+    return code;
+}
+
+/* What XLM-R's normalisation (nmt_nfkc) turns into blanks or drops. */
+bool is_blank(utf8proc_int32_t code)
+{
+    const auto category = utf8proc_category(code);
+    if (category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP) return true;
+    return code < ' ' || code == 0x7F || code == 0x8F || code == 0x9F || code == 0x61C || code == 0x200B || code == 0x200C ||
+           code == 0x200E || code == 0x200F || code == 0x2581 || code == 0xFEFF || code == 0xFFFD;
+}
+
+/* The model's ranges take in blanks, and what is dropped, before a piece, and are empty for all but the last piece of one character that
+ * becomes several. Here, as in `tokenizers`, blanks belong to no piece, and such pieces share the character, as does
+ * the mark of a word's beginning where it is a piece of its own. */
+gm_piece piece_of(std::string_view text, int32_t id, size_t begin, size_t end)
+{
+    size_t next = begin;
+    while (begin < end && is_blank(character(text, begin, &next))) begin = next;
+    if (begin >= end && begin < text.size()) character(text, begin, &end);
+    return { id, static_cast<int32_t>(begin), static_cast<int32_t>(end) };
+}
+
 gm_status encode(const gm_sentencepiece *s, std::string_view text, gm_pieces *out, gm_err *err)
 {
     sentencepiece::ImmutableSentencePieceText pieces;
@@ -40,8 +70,7 @@ gm_status encode(const gm_sentencepiece *s, std::string_view text, gm_pieces *ou
     if (!status.ok()) return gm_fail(err, GM_ERR_DATA, "SentencePiece cannot encode the text: %s", status.message());
     for (const auto &piece : pieces.pieces()) {
         const int id = static_cast<int>(piece.id());
-        const gm_piece own = { id == MODEL_UNKNOWN ? UNKNOWN : id + SHIFT, static_cast<int32_t>(piece.begin()),
-                               static_cast<int32_t>(piece.end()) };
+        const gm_piece own = piece_of(text, id == MODEL_UNKNOWN ? UNKNOWN : id + SHIFT, piece.begin(), piece.end());
         GM_TRY(gm_pieces_add(out, own, err));
     }
     return GM_OK;
