@@ -161,8 +161,8 @@ class Bench:
         program = self.build / f"sim_{op}_test"
         environment = {**os.environ, "GM_TEST_MODULE": str(worker / "mutant.so"), "GM_SIM_ORDER": order, "GM_SIM_SEED": "1"}
         before = time.monotonic()
-        test = subprocess.Popen(["sh", "-c", f"ulimit -c 0 -t {int(limit) + 1}; exec {shlex.quote(str(program))}"], cwd=self.root,
-                                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        command = f"ulimit -c 0; ulimit -t {int(limit) + 1}; exec {shlex.quote(str(program))}"
+        test = subprocess.Popen(["sh", "-c", command], cwd=self.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         clock = threading.Timer(60 + 10 * limit, test.kill)
         clock.start()
         how = None
