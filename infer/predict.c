@@ -237,7 +237,7 @@ static gm_status predict(const settings *o, gm_err *err)
     if (o->shard != NULL) GM_TRY(parse_shard(o->shard, &s, err));
     if (strcmp(o->precision, "fp32") != 0 && strcmp(o->precision, "bf16") != 0)
         return gm_fail(err, GM_ERR_USAGE, "--precision is fp32 or bf16, not \"%s\"", o->precision);
-    GM_TRY(gm_backend_open(o->device, o->isa, strcmp(o->precision, "bf16") == 0 ? GM_ST_BF16 : GM_FP32, &backend, err));
+    GM_TRY(gm_backend_open(o->device, o->isa, strcmp(o->precision, "bf16") == 0 ? GM_BF16 : GM_FP32, &backend, err));
     gm_status status = gm_model_load(o->model, false, &model, err);
     if (status == GM_OK) status = gm_workers_create(&workers, &backend, (int32_t)o->threads, err);
     if (status == GM_OK) status = gm_workers_error(&workers, gm_params_place(&model.params, workers.whole), err);
