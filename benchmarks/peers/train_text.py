@@ -1,10 +1,11 @@
 """The peer of `gmner train`: the same model, recipe and data in PyTorch, batches sorted by length (its best).
 
-usage: python train_text.py RECORDS_TRAIN RECORDS_DEV WEIGHTS [--steps N] [--head span|crf] [--threads 2] [--seed 1] [--random]
-                           [--bf16] [--cheap-dropout]
+usage: python train_text.py RECORDS_TRAIN RECORDS_DEV WEIGHTS [--steps N] [--epochs E] [--threads 2] [--seed 1] [--random]
+                           [--bf16] [--cheap-dropout] [--json]
 
-Reads records as `gmner import` writes them. Prints tokens/s (real pieces, [CLS] and [SEP] included; padding not counted),
-and with --epochs E trains E whole epochs and prints MNER F1 on the dev records after each. Needs torch and transformers.
+Reads records as `gmner import` writes them. With --steps prints tokens/s (real pieces, [CLS] and [SEP] included; padding not
+counted), with --json as an object that also holds peak RSS and the time from the start to the first step; without it trains
+--epochs whole epochs and prints MNER F1 on the dev records after each. Needs torch and transformers.
 """
 import argparse
 import json
@@ -13,6 +14,8 @@ import time
 
 import torch
 from transformers import BertModel, BertTokenizer
+
+import process
 
 WIDTHS, HIDDEN = 8, 256
 
@@ -144,6 +147,7 @@ def main():
     cli.add_argument("--random", action="store_true", help="random batches instead of sorted ones")
     cli.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     cli.add_argument("--cheap-dropout", action="store_true", help="masks from a pool of random numbers; eager attention")
+    cli.add_argument("--json", action="store_true", help="print an object instead of a sentence")
     o = cli.parse_args()
     if o.cheap_dropout:
         make_dropout_cheap()
@@ -161,7 +165,7 @@ def main():
     total = o.epochs * ((len(train) + 31) // 32)
     warm = int(0.1 * total)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: s / warm if s < warm else max(0.0, (total - s) / (total - warm)))
-    done, tokens, began = 0, 0, None
+    done, tokens, began, start = 0, 0, None, None
     for epoch in range(o.epochs):
         for batch in batches(train, 32, not o.random, rng):
             ids, mask, first, label, words = collate(batch)
@@ -172,14 +176,21 @@ def main():
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step(), schedule.step(), optimiser.zero_grad()
             done += 1
+            if done == 1:
+                start = process.age()
             if done == 5:  # behind the warm-up of allocators and caches
                 began, tokens = time.perf_counter(), 0
             tokens += int(mask.sum())
             if o.steps and done == o.steps:
-                print(f"{tokens / (time.perf_counter() - began):.0f} tokens/s over {done - 5} steps, {o.threads} threads, loss {loss.item():.4f}")
+                rate = tokens / (time.perf_counter() - began)
+                if o.json:
+                    print(json.dumps({"rate": rate, "peak_mib": process.peak_mib(), "start_s": start, "loss": loss.item()}))
+                else:
+                    print(f"{rate:.0f} tokens/s over {done - 5} steps, {o.threads} threads, loss {loss.item():.4f}")
                 return
         f1, gold = evaluate(model, dev)
         print(f"epoch {epoch + 1}: MNER F1 {f1:.4f}, gold count {gold}, loss {loss.item():.4f}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
