@@ -1,5 +1,6 @@
-/* Three steps of each head in each precision, small enough for every schedule of the simulator and for its check of every
- * access (GM_TEST_DEVICE=sim-check): losses stay by the cpu's. */
+/* Three steps of each head in each precision, and of an encoder with a bias by distance whose layers are computed twice, small
+ * enough for every schedule of the simulator and for its check of every access (GM_TEST_DEVICE=sim-check): losses stay by the
+ * cpu's. */
 #include "tests/device/device_test.h"
 
 enum { STEPS = 3 };
@@ -41,6 +42,31 @@ static void tags_in_bf16(void **state)
     follows_the_cpu(SETS(SMALLEST, "head=crf"), SETS(SMALLEST, "head=crf", "precision=bf16"), 1e-2);
 }
 
+/* Its words are spelt by some five pieces each. */
+#define SMALLEST_MPNET SMALLEST, "encoder=tests/golden/mpnet/h48", "max_len=46"
+
+static void mpnet(void **state)
+{
+    (void)state;
+    follows_the_cpu(SETS(SMALLEST_MPNET), SETS(SMALLEST_MPNET), 1e-6);
+}
+
+static void mpnet_in_bf16(void **state)
+{
+    (void)state;
+    follows_the_cpu(SETS(SMALLEST_MPNET), SETS(SMALLEST_MPNET, "precision=bf16"), 1e-2);
+}
+
+/* On the device as well: not a bit differs. */
+static void layers_computed_twice(void **state)
+{
+    (void)state;
+    double once[STEPS], twice[STEPS];
+    device_losses(device(), SETS(SMALLEST_MPNET), 0, STEPS, once);
+    device_losses(device(), SETS(SMALLEST_MPNET, "train.checkpointing=true"), 0, STEPS, twice);
+    for (int i = 0; i < STEPS; i++) assert_true(once[i] == twice[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -48,6 +74,9 @@ int main(void)
         cmocka_unit_test(tags),
         cmocka_unit_test(spans_in_bf16),
         cmocka_unit_test(tags_in_bf16),
+        cmocka_unit_test(mpnet),
+        cmocka_unit_test(mpnet_in_bf16),
+        cmocka_unit_test(layers_computed_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
