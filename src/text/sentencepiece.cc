@@ -10,6 +10,7 @@
 extern "C" {
 #include "base/memory.h"
 #include "text/sentencepiece.h"
+#include "text/sentencepiece_file.h"
 }
 
 struct gm_sentencepiece {
@@ -25,6 +26,7 @@ gm_status out_of_memory(gm_err *err) { return gm_fail(err, GM_ERR_NOMEM, "out of
 
 gm_status load(const char *place, std::string_view bytes, gm_sentencepiece *s, gm_err *err)
 {
+    GM_TRY(gm_sentencepiece_check_file(place, bytes.data(), bytes.size(), err));
     const auto status = s->model.LoadFromSerializedProto(bytes);
     if (!status.ok())
         return gm_fail(err, GM_ERR_FORMAT, "%s: SentencePiece cannot read it: %s", place, status.message());

@@ -174,13 +174,92 @@ static void a_special_piece_that_the_vocabulary_lacks_is_named(void **state)
            "vocab.txt: the piece </s> is missing among 3");
 }
 
+static void refuse_model(const char *model, size_t size, const char *message)
+{
+    const char *folder = FOLDER("config.json", "{\"model_type\": \"xlm-roberta\"}");
+    char path[1024];
+    snprintf(path, sizeof path, "%s/sentencepiece.bpe.model", folder);
+    gmt_write_file(path, model, size);
+    refuse(folder, GM_ERR_FORMAT, message);
+    assert_non_null(strstr(err.text, "/sentencepiece.bpe.model: "));
+}
+
 static void a_model_that_is_not_sentencepiece_is_refused(void **state)
 {
     (void)state;
     if (!is_built(GOLDEN "xlm_roberta")) return;
-    refuse(FOLDER("sentencepiece.bpe.model", ""), GM_ERR_FORMAT, "/sentencepiece.bpe.model: ");
-    refuse(FOLDER("sentencepiece.bpe.model", "version https://git-lfs.github.com/spec/v1\n"), GM_ERR_FORMAT,
-           "/sentencepiece.bpe.model: ");
+    refuse_model("", 0, "a SentencePiece model without pieces");
+    refuse_model("version https://git-lfs.github.com/spec/v1\n", 43, "byte 0 begins no whole field of a SentencePiece model");
+    /* One good piece and a normaliser, but no <unk> */
+    refuse_model("\x0A\x03\x0A\x01"
+                 "a\x1A\x00", 7, "SentencePiece cannot read it");
+}
+
+static void a_model_that_is_cut_short_is_refused(void **state)
+{
+    (void)state;
+    char *model = NULL;
+    size_t size = 0;
+    int between = 0, inside = 0;
+    if (!is_built(GOLDEN "xlm_roberta")) return;
+    assert_ok(gm_file_read(GOLDEN "xlm_roberta/sentencepiece.bpe.model", &model, &size, &err));
+    for (size_t cut = 1; cut < 400; cut++) { /* between pieces, which the library takes for a whole file, and inside */
+        refuse_model(model, cut, "cut short");
+        between += strstr(err.text, "without its normaliser") != NULL;
+        inside += strstr(err.text, "begins no whole field") != NULL;
+    }
+    refuse_model(model, size / 2, "cut short");
+    gm_free(model);
+    assert_true(between > 10 && inside > 100);
+}
+
+static void a_model_with_other_ids_is_refused(void **state)
+{
+    (void)state;
+    char *model = NULL;
+    size_t size = 0;
+    if (!is_built(GOLDEN "xlm_roberta")) return;
+    assert_ok(gm_file_read(GOLDEN "xlm_roberta/sentencepiece.bpe.model", &model, &size, &err));
+    /* The second piece, "<s>" of type control, becomes "<S>": then there is no begin. */
+    char *begin = memchr(model, 's', size);
+    assert_memory_equal(begin - 1, "<s>", 3);
+    *begin = 'S';
+    refuse_model(model, size, "<unk> <s> </s> are 0 -1 2, expected 0 1 2");
+    gm_free(model);
+}
+
+/* The first byte of the table of normalisation in the small model: behind the rule's name, a tag and a size. */
+static char *table_of(char *model, size_t size)
+{
+    static const char name[] = "user_defined";
+    for (char *at = model + size - sizeof name; at > model; at--) {
+        if (memcmp(at, name, sizeof name - 1) != 0) continue;
+        at += sizeof name - 1;
+        assert_int_equal(*at++, 2 << 3 | 2);
+        while ((unsigned char)*at >= 0x80) at++;
+        return at + 1;
+    }
+    fail_msg("the small model has no table");
+    return NULL;
+}
+
+/* Found by fuzzing: libsentencepiece 0.1.97 reads wild memory with each of these. */
+static void a_damaged_table_is_refused(void **state)
+{
+    (void)state;
+    char *model = NULL;
+    size_t size = 0;
+    if (!is_built(GOLDEN "xlm_roberta")) return;
+    assert_ok(gm_file_read(GOLDEN "xlm_roberta/sentencepiece.bpe.model", &model, &size, &err));
+    char *table = table_of(model, size);
+    const size_t changed[] = { 0, 3, 4 + 2, 4 + 3, 4 + 4 * 'A' + 1 }; /* the trie's size, its root, the values' flag of a letter */
+    for (size_t i = 0; i < GM_LEN(changed); i++) {
+        const char before = table[changed[i]];
+        table[changed[i]] = (char)0xFF;
+        refuse_model(model, size, "the normaliser's table is damaged: fetch the file again");
+        table[changed[i]] = before;
+    }
+    gm_free(model);
 }
 
 static void bad_text_is_refused_with_its_offset(void **state)
@@ -465,6 +544,9 @@ int main(void)
         cmocka_unit_test(settings_that_are_not_known_are_refused),
         cmocka_unit_test(a_special_piece_that_the_vocabulary_lacks_is_named),
         cmocka_unit_test(a_model_that_is_not_sentencepiece_is_refused),
+        cmocka_unit_test(a_model_that_is_cut_short_is_refused),
+        cmocka_unit_test(a_model_with_other_ids_is_refused),
+        cmocka_unit_test(a_damaged_table_is_refused),
         cmocka_unit_test(bad_text_is_refused_with_its_offset),
         cmocka_unit_test(each_kind_has_its_own_begin_and_end),
         cmocka_unit_test(special_pieces_may_be_named_by_the_settings),
