@@ -6,7 +6,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "text/normalize.h"
@@ -140,42 +139,22 @@ static gm_status understand(gm_wordpiece *w, const char *place, size_t bytes, co
 
 static const gm_special_names bert_names = { "[CLS]", "[SEP]", "[PAD]", "[UNK]" };
 
-/* Takes over `text`, also when it fails. */
-static gm_status make(const char *place, char *text, size_t bytes, bool lower_case, const gm_special_names *names,
-                      gm_wordpiece **w, gm_err *err)
+gm_status gm_wordpiece_parse_named(const char *place, const char *text, size_t bytes, bool lower_case,
+                                   const gm_special_names *names, gm_wordpiece **w, gm_err *err)
 {
+    *w = NULL;
     gm_wordpiece *made = gm_calloc(1, sizeof *made);
-    if (made == NULL) {
-        gm_free(text);
-        return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
-    }
+    if (made == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
     made->lower_case = lower_case;
     made->continued = hash_of("##", 2);
-    made->text = text;
-    const gm_status status = understand(made, place, bytes, names, err);
+    made->text = gm_strndup(text, bytes);
+    const gm_status status = made->text != NULL ? understand(made, place, bytes, names, err)
+                                                : gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
     if (status == GM_OK)
         *w = made;
     else
         gm_wordpiece_destroy(made);
     return status;
-}
-
-gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiece **w, gm_err *err)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    *w = NULL;
-    GM_TRY(gm_file_read(vocab_path, &text, &bytes, err));
-    return make(vocab_path, text, bytes, lower_case, &bert_names, w, err);
-}
-
-gm_status gm_wordpiece_parse_named(const char *place, const char *text, size_t bytes, bool lower_case,
-                                   const gm_special_names *names, gm_wordpiece **w, gm_err *err)
-{
-    *w = NULL;
-    char *copy = gm_strndup(text, bytes);
-    if (copy == NULL) return gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for the vocabulary", place);
-    return make(place, copy, bytes, lower_case, names, w, err);
 }
 
 gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w,
@@ -286,28 +265,5 @@ gm_status gm_wordpiece_encode(const gm_wordpiece *w, const char *text, size_t n,
     gm_chars chars = { 0 };
     const gm_status s = gm_wordpiece_encode_with(w, &chars, text, n, out, err);
     gm_chars_free(&chars);
-    return s;
-}
-
-/* ---- one sentence ---- */
-
-typedef struct worker {
-    const gm_wordpiece *w;
-    gm_chars chars;
-} worker;
-
-static gm_status encode_word(void *self, const char *word, size_t n, gm_pieces *out, gm_err *err)
-{
-    worker *own = self;
-    return gm_wordpiece_encode_with(own->w, &own->chars, word, n, out, err);
-}
-
-gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32_t count, int32_t max_len,
-                                gm_encoded *out, gm_err *err)
-{
-    worker own = { .w = w };
-    const gm_word_encoder encoder = { encode_word, &own, w->special };
-    const gm_status s = gm_encoded_make(&encoder, words, count, max_len, out, err);
-    gm_chars_free(&own.chars);
     return s;
 }

@@ -12,12 +12,9 @@
 
 typedef struct gm_wordpiece gm_wordpiece;
 
-/* vocab.txt: one piece a line, its number is the line's (0-based). Needs [UNK] [CLS] [SEP] [PAD]; a piece twice, an
- * empty file or bad UTF-8 is an error naming path:line. */
-gm_status gm_wordpiece_load(const char *vocab_path, bool lower_case, gm_wordpiece **w, gm_err *err);
-/* The same from bytes in memory, which are copied; `place` stands in messages. */
+/* vocab.txt from memory, which is copied: one piece a line, its number is the line's (0-based). Needs [UNK] [CLS] [SEP]
+ * [PAD]; a piece twice, an empty file or bad UTF-8 is an error naming place:line. */
 gm_status gm_wordpiece_parse(const char *place, const char *text, size_t bytes, bool lower_case, gm_wordpiece **w, gm_err *err);
-
 /* Vocabularies whose special pieces bear other names, as MPNet's: all four are needed. */
 gm_status gm_wordpiece_parse_named(const char *place, const char *text, size_t bytes, bool lower_case,
                                    const gm_special_names *names, gm_wordpiece **w, gm_err *err);
@@ -33,10 +30,5 @@ gm_status gm_wordpiece_encode(const gm_wordpiece *w, const char *text, size_t n,
 /* The same with memory of the caller's for the normalised text, used again from call to call. */
 gm_status gm_wordpiece_encode_with(const gm_wordpiece *w, gm_chars *chars, const char *text, size_t n, gm_pieces *out,
                                    gm_err *err);
-
-/* A word without pieces becomes one [UNK]. Words are kept while they fit whole into max_len with [SEP]; where not even
- * the first word fits, its first max_len - 2 pieces are kept. */
-gm_status gm_wordpiece_sentence(const gm_wordpiece *w, char *const *words, int32_t count, int32_t max_len, gm_encoded *out,
-                                gm_err *err);
 
 #endif

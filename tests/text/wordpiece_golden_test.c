@@ -5,12 +5,14 @@
 
 #include <stdlib.h>
 
+#include "text/tokenizer.h"
 #include "text/wordpiece.h"
 
 enum { MODES = 2 };
 enum { TEXTS, CASED, WORDS, FIRST_LENGTH, COLUMNS = 5 };
 
 static gm_wordpiece *lower, *cased;
+static gm_tokenizer *tokenizer; /* as lower, for sentences */
 
 /* ---- the data sets ---- */
 
@@ -42,7 +44,7 @@ static void add_each_word(const sentence *s, block *b, counts *c)
     cJSON_ArrayForEach(length, field(golden, "max_len"))
     {
         gm_encoded e;
-        assert_ok(gm_wordpiece_sentence(lower, s->words, s->count, length->valueint, &e, &err));
+        assert_ok(gm_tokenizer_sentence(tokenizer, s->words, s->count, length->valueint, &e, &err));
         add_sentence(&b->column[column++], &e);
         gm_encoded_free(&e);
     }
@@ -104,9 +106,13 @@ static int load(void **state)
 {
     (void)state;
     read_golden("wordpiece.json");
-    char *vocab = gm_path_join(GM_SOURCE_DIR, field(golden, "vocab")->valuestring);
-    assert_ok(gm_wordpiece_load(vocab, true, &lower, &err));
-    assert_ok(gm_wordpiece_load(vocab, false, &cased, &err));
+    char *vocab = gm_path_join(GM_SOURCE_DIR, field(golden, "vocab")->valuestring), *text = NULL;
+    size_t size = 0;
+    assert_ok(gm_file_read(vocab, &text, &size, &err));
+    assert_ok(gm_wordpiece_parse(vocab, text, size, true, &lower, &err));
+    assert_ok(gm_wordpiece_parse(vocab, text, size, false, &cased, &err));
+    assert_ok(gm_tokenizer_parse_bert(vocab, text, size, true, &tokenizer, &err));
+    gm_free(text);
     gm_free(vocab);
     return 0;
 }
@@ -117,6 +123,7 @@ static int unload(void **state)
     cJSON_Delete(golden);
     gm_wordpiece_destroy(lower);
     gm_wordpiece_destroy(cased);
+    gm_tokenizer_destroy(tokenizer);
     return 0;
 }
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/memory.h"
+#include "text/tokenizer.h"
 #include "text/wordpiece.h"
 
 enum {
@@ -38,20 +38,20 @@ static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nab\n##b\n##c
                                  "\xF0\x9D\x85\x97\n##\xF0\x9D\x85\xA5\n";
 
 static gm_wordpiece *w;
+static gm_tokenizer *t; /* the same, for sentences */
 static gm_err err;
-static char path[512];
+static const char path[] = "folder/vocab.txt";
 
 static gm_status load_text(const char *text, size_t n, gm_wordpiece **out)
 {
-    gmt_write_file(path, text, n);
-    return gm_wordpiece_load(path, true, out, &err);
+    return gm_wordpiece_parse(path, text, n, true, out, &err);
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    snprintf(path, sizeof path, "%s/vocab.txt", gmt_temp_dir());
     assert_ok(load_text(vocabulary, sizeof vocabulary - 1, &w));
+    assert_ok(gm_tokenizer_parse_bert(path, vocabulary, sizeof vocabulary - 1, true, &t, &err));
     return 0;
 }
 
@@ -59,6 +59,7 @@ static int tear_down(void **state)
 {
     (void)state;
     gm_wordpiece_destroy(w);
+    gm_tokenizer_destroy(t);
     return 0;
 }
 
@@ -144,8 +145,7 @@ static void cased_keeps_case_and_accents(void **state)
 {
     (void)state;
     gm_wordpiece *cased;
-    gmt_write_file(path, vocabulary, sizeof vocabulary - 1);
-    assert_ok(gm_wordpiece_load(path, false, &cased, &err));
+    assert_ok(gm_wordpiece_parse(path, vocabulary, sizeof vocabulary - 1, false, &cased, &err));
     check_pieces(cased, "A \xC3\xA9 a", (const gm_piece[]){ { UPPER, 0, 1 }, { E_ACUTE, 2, 4 }, { A, 5, 6 } }, 3);
     gm_wordpiece_destroy(cased);
 }
@@ -196,7 +196,7 @@ static void check_sentence(char *const *words, int32_t count, int32_t max_len, c
                            const int32_t *first, int32_t n_first, bool is_cut)
 {
     gm_encoded e;
-    assert_ok(gm_wordpiece_sentence(w, words, count, max_len, &e, &err));
+    assert_ok(gm_tokenizer_sentence(t, words, count, max_len, &e, &err));
     assert_int_equal(e.count, n_ids);
     for (int32_t i = 0; i < n_ids; i++) assert_int_equal(e.ids[i], ids[i]);
     assert_int_equal(e.words, n_first);
@@ -254,16 +254,16 @@ static void no_room_for_a_piece_is_refused(void **state)
 {
     (void)state;
     gm_encoded e;
-    assert_int_equal(gm_wordpiece_sentence(w, NAMES("a"), 2, &e, &err), GM_ERR_SHAPE);
+    assert_int_equal(gm_tokenizer_sentence(t, NAMES("a"), 2, &e, &err), GM_ERR_SHAPE);
     assert_non_null(strstr(err.text, "2 pieces"));
-    assert_int_equal(gm_wordpiece_sentence(w, NULL, -1, 8, &e, &err), GM_ERR_SHAPE);
+    assert_int_equal(gm_tokenizer_sentence(t, NULL, -1, 8, &e, &err), GM_ERR_SHAPE);
 }
 
 static void a_bad_word_is_named_with_its_offset(void **state)
 {
     (void)state;
     gm_encoded e;
-    assert_int_equal(gm_wordpiece_sentence(w, NAMES("a", "b\xFF"), 8, &e, &err), GM_ERR_DATA);
+    assert_int_equal(gm_tokenizer_sentence(t, NAMES("a", "b\xFF"), 8, &e, &err), GM_ERR_DATA);
     assert_non_null(strstr(err.text, "word 1: byte 1 (0xFF)"));
     assert_null(e.ids);
     assert_null(e.first_piece);
@@ -316,15 +316,6 @@ static void a_vocabulary_that_is_not_utf8_is_refused(void **state)
     REFUSE("[PAD]\na\0b\n", ":2: byte 1 of the line");
 }
 
-static void a_missing_vocabulary_file_is_named(void **state)
-{
-    (void)state;
-    gm_wordpiece *made;
-    assert_int_equal(gm_wordpiece_load("no/such/vocab.txt", true, &made, &err), GM_ERR_IO);
-    assert_non_null(strstr(err.text, "no/such/vocab.txt"));
-    assert_null(made);
-}
-
 static void line_ends_of_both_kinds_and_none_at_the_end_are_read(void **state)
 {
     (void)state;
@@ -359,11 +350,10 @@ static void a_vocabulary_in_memory_is_copied(void **state)
 static void running_out_of_memory_while_loading_is_clean(void **state)
 {
     (void)state;
-    gmt_write_file(path, vocabulary, sizeof vocabulary - 1);
     for (int64_t k = 0;; k++) {
         gm_wordpiece *made = NULL;
         gm_alloc_fail_at(k);
-        const gm_status s = gm_wordpiece_load(path, true, &made, &err);
+        const gm_status s = load_text(vocabulary, sizeof vocabulary - 1, &made);
         gm_alloc_fail_at(-1);
         if (s == GM_OK) {
             assert_true(k > 3);
@@ -384,7 +374,7 @@ static void running_out_of_memory_in_a_sentence_is_clean(void **state)
     for (int64_t k = 0;; k++) {
         gm_encoded e;
         gm_alloc_fail_at(k);
-        const gm_status s = gm_wordpiece_sentence(w, NAMES("a", "walking", word), 16, &e, &err);
+        const gm_status s = gm_tokenizer_sentence(t, NAMES("a", "walking", word), 16, &e, &err);
         gm_alloc_fail_at(-1);
         if (s == GM_OK) {
             assert_true(k > 4);
@@ -456,7 +446,6 @@ int main(void)
         cmocka_unit_test(an_empty_line_is_refused),
         cmocka_unit_test(a_missing_special_piece_is_refused),
         cmocka_unit_test(a_vocabulary_that_is_not_utf8_is_refused),
-        cmocka_unit_test(a_missing_vocabulary_file_is_named),
         cmocka_unit_test(line_ends_of_both_kinds_and_none_at_the_end_are_read),
         cmocka_unit_test(a_vocabulary_in_memory_is_copied),
         cmocka_unit_test(running_out_of_memory_while_loading_is_clean),
