@@ -14,6 +14,7 @@
 #include "crf_decode/crf_decode.h"
 #include "distance_bias/distance_bias.h"
 #include "embedding/embedding.h"
+#include "embedding_bag/embedding_bag.h"
 #include "gather/gather.h"
 #include "gemm.h"
 #include "grad_norm/grad_norm.h"
@@ -176,6 +177,8 @@ static void show(shop *s, const char *name, call run, const void *args, size_t s
     static gm_status op##_backward(const gm_kernels *k, const void *args, gm_device *dev) { return k->op.backward(args, dev); }
 FORWARD(embedding)
 BACKWARD(embedding)
+FORWARD(embedding_bag)
+BACKWARD(embedding_bag)
 FORWARD(gather)
 BACKWARD(gather)
 FORWARD(linear)
@@ -309,6 +312,24 @@ static void bench_embedding(shop *s)
     }
     show(s, "embedding forward", embedding_forward, f, sizeof *f, cells * (8 + e), 2 * cells, (double)NAN);
     show(s, "embedding backward", embedding_backward, g, sizeof *g, cells * (8 + e), 3 * cells, (double)NAN);
+}
+
+/* Shapes of words, added to pieces. */
+static void bench_embedding_bag(shop *s)
+{
+    const int32_t width = encoder_of(s)->hidden, rows = GM_SHAPE_BAG * GM_SHAPES;
+    const double e = (double)s->worker->dev.element, cells = (double)s->batch->tokens.rows * width;
+    gm_embedding_bag f[MAX_WORKERS];
+    gm_embedding_bag_grad g[MAX_WORKERS];
+    EACH_WORKER {
+        const gm_batch *b = &s->batch[w];
+        f[w] = (gm_embedding_bag){ .x = acts(s, w, b->tokens.capacity, width), .index = b->token_shape, .table = same(s, w, (size_t)(rows * width) * sizeof(float), 0),
+                                   .n_rows = b->tokens.n, .capacity = b->tokens.capacity, .width = width, .bag = GM_SHAPE_BAG, .rows = rows };
+        g[w] = (gm_embedding_bag_grad){ .dx = f[w].x, .index = b->token_shape, .dtable = floats(s, w, (int64_t)rows * width), .n_rows = b->tokens.n,
+                                        .capacity = b->tokens.capacity, .width = width, .bag = GM_SHAPE_BAG, .rows = rows };
+    }
+    show(s, "embedding_bag forward", embedding_bag_forward, f, sizeof *f, 2 * e * cells, cells * GM_SHAPE_BAG, (double)NAN);
+    show(s, "embedding_bag backward", embedding_bag_backward, g, sizeof *g, e * cells, cells * GM_SHAPE_BAG, (double)NAN);
 }
 
 static void bench_residual_norm(shop *s)
@@ -545,7 +566,7 @@ static void fill_batches(shop *s)
 
 gm_status gm_bench_operations(gm_bench *b, gm_err *err)
 {
-    static void (*const parts[])(shop *) = { bench_embedding, bench_residual_norm, bench_linears, bench_attention, bench_distance_bias, bench_gather,
+    static void (*const parts[])(shop *) = { bench_embedding, bench_embedding_bag, bench_residual_norm, bench_linears, bench_attention, bench_distance_bias, bench_gather,
                                              bench_span_logits, bench_crf, bench_cross_entropy, bench_optimiser };
     const gm_step step = { .seed = 1, .number = 3, .rate = { 1e-5f, 1e-4f, 1e-3f }, .inv_words = 1e-3f, .inv_sentences = 1e-2f };
     shop s;

@@ -1,6 +1,6 @@
-/* Three steps of each head in each precision, and of an encoder with a bias by distance whose layers are computed twice, small
- * enough for every schedule of the simulator and for its check of every access (GM_TEST_DEVICE=sim-check): losses stay by the
- * cpu's. */
+/* Three steps of each head in each precision, and of an encoder with a bias by distance whose layers are computed twice,
+ * small enough for every schedule of the simulator and for its check of every access (GM_TEST_DEVICE=sim-check): losses
+ * stay by the cpu's. */
 #include "tests/device/device_test.h"
 
 enum { STEPS = 3 };
