@@ -10,6 +10,8 @@
 #include "base/memory.h"
 #include "data/id_set.h"
 
+const gm_uncertainty gm_no_uncertainty = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
+
 enum { MAX_MEMBERS = 8 };
 
 enum { REC_ID, REC_TOKENS, REC_IMAGE, REC_SIZE, REC_ENTITIES, REC_MEMBERS };

@@ -12,6 +12,15 @@
 
 typedef struct gm_box { double x1, y1, x2, y2; } gm_box;
 
+/* Of a prediction, from samples of dropout (docs/uncertainty.md): entropies of the mean probabilities in nats, the same over
+ * the logarithm of their classes (_norm), and the mean entropy of the samples (_expected). NAN: absent. */
+typedef struct gm_uncertainty {
+    double span, type, region;
+    double span_norm, type_norm, region_norm;
+    double span_expected, type_expected, region_expected;
+} gm_uncertainty;
+extern const gm_uncertainty gm_no_uncertainty; /* all NAN */
+
 typedef struct gm_entity {
     int32_t start, end;      /* words, both inclusive */
     char *type;              /* "LOC" */
@@ -22,6 +31,7 @@ typedef struct gm_entity {
                               * entity, not "no region"; gold must not have one */
     /* Of predictions; NAN and NULL where absent. */
     double score, region_score;
+    gm_uncertainty uncertainty;
     char *extra;             /* members of this entity that this program does not know, as JSON text `"a":1,"b":2`, or NULL */
 } gm_entity;
 

@@ -165,7 +165,8 @@ static gm_status to_entities(const gm_model *m, const gm_found *found, int32_t c
     if (*to == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %d entities", count);
     for (int32_t i = 0; i < count; i++) {
         gm_entity *e = &(*to)[(*to_count)++];
-        *e = (gm_entity){ .start = found[i].start, .end = found[i].end, .score = (double)found[i].score, .region_score = (double)NAN };
+        *e = (gm_entity){ .start = found[i].start, .end = found[i].end, .score = (double)found[i].score, .region_score = (double)NAN,
+                           .uncertainty = gm_no_uncertainty };
         e->type = gm_strdup(m->labels.names[found[i].type]);
         e->extra = gm_strdup(origin);
         if (e->type == NULL || e->extra == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for an entity");
