@@ -12,13 +12,19 @@
 
 const gm_uncertainty gm_no_uncertainty = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
 
-enum { MAX_MEMBERS = 8 };
+enum { MAX_MEMBERS = 9 };
 
 enum { REC_ID, REC_TOKENS, REC_IMAGE, REC_SIZE, REC_ENTITIES, REC_MEMBERS };
 static const char *const record_members[] = { "id", "tokens", "image", "size", "entities" };
 
-enum { ENT_START, ENT_END, ENT_TYPE, ENT_FINE, ENT_BOXES, ENT_SCORE, ENT_REGION_SCORE, ENT_MEMBERS };
-static const char *const entity_members[] = { "start", "end", "type", "fine", "boxes", "score", "region_score" };
+enum { ENT_START, ENT_END, ENT_TYPE, ENT_FINE, ENT_BOXES, ENT_SCORE, ENT_REGION_SCORE, ENT_UNCERTAINTY, ENT_MEMBERS };
+static const char *const entity_members[] = { "start", "end",   "type",         "fine",
+                                              "boxes", "score", "region_score", "uncertainty" };
+
+enum { UNC_MEMBERS = 9 };
+static const char *const uncertainty_members[UNC_MEMBERS] = { "span",          "type",          "region",
+                                                              "span_norm",     "type_norm",     "region_norm",
+                                                              "span_expected", "type_expected", "region_expected" };
 
 /* An object taken apart: the members that the program knows, each as value and as text, and the others as text. */
 typedef struct parts {
@@ -202,6 +208,39 @@ static gm_status take_boxes(const parts *p, gm_entity *e, gm_err *err)
     return GM_OK;
 }
 
+/* The numbers of an uncertainty in the order of uncertainty_members. */
+static void list_numbers(gm_uncertainty *u, double *list[UNC_MEMBERS])
+{
+    double *const all[] = { &u->span,          &u->type,          &u->region,
+                            &u->span_norm,     &u->type_norm,     &u->region_norm,
+                            &u->span_expected, &u->type_expected, &u->region_expected };
+    for (int i = 0; i < UNC_MEMBERS; i++) list[i] = all[i];
+}
+
+static gm_status take_uncertainty(const parts *entity, gm_entity *e, gm_err *err)
+{
+    const cJSON *object = entity->value[ENT_UNCERTAINTY];
+    e->uncertainty = gm_no_uncertainty;
+    if (is_absent(object)) return GM_OK;
+    if (!cJSON_IsObject(object)) return wrong(entity, "uncertainty", "an object", object, err);
+    char where[48];
+    snprintf(where, sizeof where, "%suncertainty.", entity->where);
+    parts p = { .where = where };
+    const char *at = entity->raw[ENT_UNCERTAINTY].value;
+    const gm_status status = take_apart(object, &at, uncertainty_members, UNC_MEMBERS, &p, err);
+    e->uncertainty_extra = p.extra.data;
+    if (status != GM_OK) return status;
+    double *number[UNC_MEMBERS];
+    list_numbers(&e->uncertainty, number);
+    for (int i = 0; i < UNC_MEMBERS; i++) {
+        GM_TRY(take_number(&p, i, uncertainty_members[i], number[i], err));
+        if (*number[i] < 0)
+            return gm_fail(err, GM_ERR_DATA, "%s%s: expected a number from 0, found %.*s; entropies are not negative",
+                           where, uncertainty_members[i], (int)p.raw[i].value_len, p.raw[i].value);
+    }
+    return GM_OK;
+}
+
 static gm_status take_entity_parts(const parts *p, int32_t words, gm_entity *e, gm_err *err)
 {
     GM_TRY(take_index(p, ENT_START, "start", words, &e->start, err));
@@ -213,7 +252,8 @@ static gm_status take_entity_parts(const parts *p, int32_t words, gm_entity *e, 
     if (!is_absent(p->value[ENT_FINE])) GM_TRY(take_string(p, ENT_FINE, "fine", &e->fine, err));
     GM_TRY(take_boxes(p, e, err));
     GM_TRY(take_number(p, ENT_SCORE, "score", &e->score, err));
-    return take_number(p, ENT_REGION_SCORE, "region_score", &e->region_score, err);
+    GM_TRY(take_number(p, ENT_REGION_SCORE, "region_score", &e->region_score, err));
+    return take_uncertainty(p, e, err);
 }
 
 static const char *past_space(const char *at)
@@ -321,6 +361,29 @@ static gm_status add_extra(gm_buffer *out, const char *extra, gm_err *err)
     return add_text(out, extra, err);
 }
 
+static gm_status write_uncertainty(const gm_entity *e, gm_buffer *out, gm_err *err)
+{
+    gm_uncertainty u = e->uncertainty;
+    double *number[UNC_MEMBERS];
+    list_numbers(&u, number);
+    const char *before = ", \"uncertainty\": {";
+    for (int i = 0; i < UNC_MEMBERS; i++) {
+        if (isnan(*number[i])) continue;
+        if (!(*number[i] >= 0 && isfinite(*number[i])))
+            return gm_fail(err, GM_ERR_NUMERIC, "uncertainty.%s of words %d to %d is %g: expected a finite number from 0",
+                           uncertainty_members[i], e->start, e->end, *number[i]);
+        GM_TRY(gm_buffer_printf(out, err, "%s\"%s\": ", before, uncertainty_members[i]));
+        GM_TRY(add_number(out, *number[i], err));
+        before = ", ";
+    }
+    if (e->uncertainty_extra != NULL) {
+        GM_TRY(add_text(out, before, err));
+        GM_TRY(add_text(out, e->uncertainty_extra, err));
+        before = ", ";
+    }
+    return strcmp(before, ", ") == 0 ? add_text(out, "}", err) : GM_OK;
+}
+
 static gm_status write_entity(const gm_entity *e, gm_buffer *out, gm_err *err)
 {
     GM_TRY(gm_buffer_printf(out, err, "{\"start\": %d, \"end\": %d, \"type\": ", e->start, e->end));
@@ -342,6 +405,7 @@ static gm_status write_entity(const gm_entity *e, gm_buffer *out, gm_err *err)
     GM_TRY(add_text(out, "]", err));
     GM_TRY(add_score(out, "score", e->score, err));
     GM_TRY(add_score(out, "region_score", e->region_score, err));
+    GM_TRY(write_uncertainty(e, out, err));
     GM_TRY(add_extra(out, e->extra, err));
     return add_text(out, "}", err);
 }
@@ -379,6 +443,7 @@ void gm_record_free(gm_record *r)
         gm_free(e->type);
         gm_free(e->fine);
         gm_free(e->boxes);
+        gm_free(e->uncertainty_extra);
         gm_free(e->extra);
     }
     gm_free(r->id);

@@ -32,6 +32,7 @@ typedef struct gm_entity {
     /* Of predictions; NAN and NULL where absent. */
     double score, region_score;
     gm_uncertainty uncertainty;
+    char *uncertainty_extra; /* unknown members inside "uncertainty", as JSON text, or NULL */
     char *extra;             /* members of this entity that this program does not know, as JSON text `"a":1,"b":2`, or NULL */
 } gm_entity;
 

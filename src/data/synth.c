@@ -606,7 +606,8 @@ static gm_status copy_record(const draft *d, gm_record *r, gm_err *err)
     for (int32_t i = 0; is_whole && i < d->mark_count; i++) {
         const mark *m = &d->marks[i];
         gm_entity *e = &r->entities[r->entity_count++];
-        *e = (gm_entity) { .start = m->start, .end = m->end, .score = NAN, .region_score = NAN, .uncertainty = gm_no_uncertainty };
+        *e = (gm_entity) { .start = m->start, .end = m->end, .score = NAN, .region_score = NAN,
+                           .uncertainty = gm_no_uncertainty };
         e->type = gm_strdup(m->type);
         e->extra = m->is_unseen ? gm_strdup("\"unseen\":true") : NULL;
         is_whole = e->type != NULL && (e->extra != NULL || !m->is_unseen);

@@ -96,7 +96,8 @@ static gm_status add_entities(tagged *t, gm_err *err)
     for (; r->entity_count < count; r->entity_count++) {
         const gm_span *s = &t->span[r->entity_count];
         gm_entity *e = &r->entities[r->entity_count];
-        *e = (gm_entity) { .start = s->start, .end = s->end, .score = NAN, .region_score = NAN, .uncertainty = gm_no_uncertainty };
+        *e = (gm_entity) { .start = s->start, .end = s->end, .score = NAN, .region_score = NAN,
+                           .uncertainty = gm_no_uncertainty };
         e->type = gm_strdup(spelled(t->format, t->types.names[s->type]));
         if (e->type == NULL) return no_memory(err);
         e->fine = t->fine[s->start];
