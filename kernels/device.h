@@ -22,6 +22,7 @@ typedef struct gm_step {
     float rate[GM_RATE_COUNT];
     float inv_words;          /* 1 / words of the whole step, all shards and ranks */
     float inv_sentences;
+    float inv_entities;       /* 1 / gold entities of the whole step whose image has regions */
 } gm_step;
 
 typedef struct gm_plans gm_plans; /* GEMM plans of this device, by shape */
@@ -42,6 +43,9 @@ typedef struct gm_device {
 
 /* A token's sequence in the batch and its place in it. */
 typedef struct gm_token { int32_t sequence, position; } gm_token;
+
+/* Rows of an entity's first and last word among the words of the batch. */
+typedef struct gm_entity_span { int32_t first, last; } gm_entity_span;
 
 /* Dropout of one operation. The mask of element e of a token is word e % 4 of Philox counter (e / 4, draw[sequence],
  * key[sequence], site | layer << 8 | position << 16): it depends on the sample and the draw alone. */

@@ -17,6 +17,7 @@ typedef enum gm_site {
     GM_SITE_FFN_OUT = 4,        /* dropout of the feed-forward block's output */
     GM_SITE_SPAN_HIDDEN = 5,    /* dropout of a span's hidden vector; position = start << 4 | width */
     GM_SITE_TAG_STATE = 6,      /* dropout of the word state before the CRF's emissions */
+    GM_SITE_REGION_QUERY = 7,   /* dropout of an entity's query to the regions; position as that of its span */
     GM_SITE_SHUFFLE = 64,       /* order of samples in an epoch */
     GM_SITE_INIT = 65,          /* initial weights; sample key = FNV-1a of the tensor's name */
     GM_SITE_SYNTH = 66,         /* the synthesiser's choices */
