@@ -3,6 +3,7 @@
 #ifndef GM_IMAGE_REGIONS_H
 #define GM_IMAGE_REGIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,9 +31,17 @@ gm_status gm_regions_read_npz(const char *path, int32_t max, gm_regions *to, int
 gm_status gm_regions_parse_npz(const char *place, const void *bytes, size_t size, int32_t max, gm_regions *to, int32_t *dropped,
                                gm_err *err);
 
-/* At most `max` boxes for a picture of this size, the whole picture first, then windows from large to small: the same for
- * the same size on every machine. Returns how many. */
+/* At most `max` boxes for a picture of this size, the whole picture first, then windows of many sizes, in the order of how
+ * many people and things of tweets they find (region_windows.def). Returns how many: there are 96. */
 int32_t gm_regions_propose(int32_t width, int32_t height, int32_t max, gm_box *box);
+
+/* Brings a box inside a picture; a side of 0 is unknown and bounds nothing. False where nothing is left: empty, reversed,
+ * outside, or not a number. */
+bool gm_box_clip(gm_box *box, int32_t width, int32_t height);
+/* The same for all boxes; leaves out those of which nothing is left, and returns how many. Sets the size. */
+int32_t gm_regions_clip(gm_regions *r, int32_t width, int32_t height);
+/* Leaves the best `max` (1..GM_REGIONS_MAX) by score, in their order; without scores the first. */
+void gm_regions_keep_best(gm_regions *r, int32_t max);
 
 /* Intersection over union, 0 where they do not meet: continuous pixels, no +1. */
 double gm_box_iou(gm_box a, gm_box b);
