@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/philox.h"
+#include "data/synth_picture.h"
 
 enum {
     MOST_WORDS = 256,
@@ -58,6 +59,7 @@ static const struct {
 };
 
 static const char *const splits[] = { "train", "dev", "test" };
+enum { OF_PICTURE = 2 }; /* bit of a purpose: pictures have a stream of their own, which leaves the text as it is */
 
 /* One way to continue: a name, a word or the right side of a rule. */
 typedef struct choice {
@@ -637,11 +639,13 @@ gm_status gm_synth(const gm_synth_options *o, gm_records *all, gm_err *err)
     draft *d = gm_calloc(1, sizeof *d);
     if (d == NULL) return gm_fail(err, GM_ERR_NOMEM, "synth: no memory for a tweet");
     *d = (draft) { .g = &g, .o = o, .is_train = split == 0, .purpose = gm_purpose(GM_SITE_SYNTH, split, o->is_hard) };
+    const uint32_t of_picture = gm_purpose(GM_SITE_SYNTH, split, (uint32_t)o->is_hard | OF_PICTURE);
     if ((status = make_grammar(&g, err)) != GM_OK) goto out;
     for (int64_t i = 0; i < o->count && status == GM_OK; i++) {
         gm_record r = { 0 };
         status = write_tweet(d, (uint32_t)(o->first + i), err);
         if (status == GM_OK) status = copy_record(d, &r, err);
+        if (status == GM_OK) status = gm_synth_picture(o->seed, d->number, of_picture, &r, err);
         if (status == GM_OK) status = gm_records_add(all, &r, err);
         if (status != GM_OK) gm_record_free(&r);
     }

@@ -1,5 +1,6 @@
 /* Synthetic tweets from the project's own grammar and lexicons (synth_grammar.def, synth_lexicon.def), as records with
- * types PER LOC ORG OTHER and no image. For first runs and tests without a data set. */
+ * types PER LOC ORG OTHER. Most name a picture with its size, and boxes for the entities that can be seen in it; the
+ * pictures themselves are drawn by `gmner paint`. For first runs and tests without a data set. */
 #ifndef GM_DATA_SYNTH_H
 #define GM_DATA_SYNTH_H
 
