@@ -66,7 +66,7 @@ static gm_status refuse_kind(const char *place, const void *bytes, size_t size, 
 static gm_status check_bytes(const char *place, size_t size, gm_err *err)
 {
     if (size <= GM_IMAGE_MAX_BYTES) return GM_OK;
-    return gm_fail(err, GM_ERR_DATA, "%s: has %zu bytes; %zu are the limit of a picture", place, size, GM_IMAGE_MAX_BYTES);
+    return gm_fail(err, GM_ERR_DATA, "%s: has %zu bytes; %zu are the limit", place, size, GM_IMAGE_MAX_BYTES);
 }
 
 gm_status gm_image_decode(const char *place, const void *bytes, size_t size, gm_image *to, gm_err *err)
@@ -96,7 +96,7 @@ gm_status gm_image_load(const char *path, char **bytes, size_t *size, gm_err *er
     *size = 0;
     if (stat(path, &s) != 0) return gm_fail(err, GM_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     /* A pipe would block a worker for ever, and has no size to check. */
-    if (!S_ISREG(s.st_mode)) return gm_fail(err, GM_ERR_DATA, "%s: is no file, expected a PNG or a JPEG", path);
+    if (!S_ISREG(s.st_mode)) return gm_fail(err, GM_ERR_DATA, "%s: is no plain file", path);
     GM_TRY(check_bytes(path, (size_t)s.st_size, err));
     return gm_file_read(path, bytes, size, err);
 }

@@ -248,7 +248,7 @@ static gm_status parse_array(const archive *a, const member *m, gm_npy *to)
 gm_status gm_npz_find(const char *place, const void *bytes, size_t size, const char *name, gm_npy *to, gm_err *err)
 {
     archive a = { .place = place, .bytes = bytes, .size = size, .err = err };
-    member m;
+    member m = { 0 };
     bool have;
     *to = (gm_npy) { 0 };
     if (size > GM_NPZ_MAX_BYTES)

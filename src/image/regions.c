@@ -29,7 +29,7 @@ double gm_box_iou(gm_box a, gm_box b)
 
 bool gm_box_clip(gm_box *box, int32_t width, int32_t height)
 {
-    const double right = width > 0 ? width : INFINITY, bottom = height > 0 ? height : INFINITY;
+    const double right = width > 0 ? (double)width : (double)INFINITY, bottom = height > 0 ? (double)height : (double)INFINITY;
     if (!isfinite(box->x1) || !isfinite(box->y1) || !isfinite(box->x2) || !isfinite(box->y2)) return false;
     if (!(box->x2 > box->x1) || !(box->y2 > box->y1)) return false;
     *box = (gm_box) { fmax(box->x1, 0.0), fmax(box->y1, 0.0), fmin(box->x2, right), fmin(box->y2, bottom) };

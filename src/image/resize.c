@@ -120,7 +120,7 @@ static gm_status find_window(const gm_image *image, gm_box crop, window *at, gm_
 
 gm_status gm_image_resize_into(const gm_image *from, gm_box crop, int32_t width, int32_t height, uint8_t *rgb, gm_err *err)
 {
-    window at;
+    window at = { 0 };
     axis across = { 0 }, down = { 0 };
     uint8_t *rows = NULL;
     int32_t *sum = NULL;
