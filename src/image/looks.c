@@ -1,6 +1,8 @@
 /* The looks: coordinates are percent of the box. Parts are drawn in their order. */
 #include "image/looks.h"
 
+#include <stddef.h>
+
 #include "base/status.h"
 
 static const gm_part person[] = {
