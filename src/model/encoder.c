@@ -3,11 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "attention/attention_op.h"
 #include "embedding/embedding_op.h"
 #include "embedding_bag/embedding_bag_op.h"
 #include "gather/gather_op.h"
-#include "linear/linear_op.h"
 #include "model/encoder_layer.h"
 #include "residual_norm/residual_norm_op.h"
 
@@ -15,96 +13,27 @@
  * keys at or before the query. transformers takes logarithms; where its buckets begin is what these numbers are. */
 static const gm_distance_buckets distances = { .first = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91 }, .half = 16, .reach = 91 };
 
-/* Declares parameters of one model part under a common prefix. */
-typedef struct declarer { gm_params *ps; char prefix[64]; gm_err *err; } declarer;
-
-static gm_status declare(const declarer *d, const char *const *names, int32_t rows, int32_t cols, gm_param_spec kind, gm_param **p)
-{
-    char full[GM_PARAM_MAX_PARTS][128];
-    kind.rows = rows;
-    kind.cols = cols;
-    kind.rate = GM_RATE_ENCODER;
-    for (int k = 0; k < GM_PARAM_MAX_PARTS && names[k] != NULL; k++) {
-        snprintf(full[k], sizeof full[k], "%s%s", d->prefix, names[k]);
-        kind.part[k] = full[k];
-    }
-    return gm_params_add(d->ps, &kind, p, d->err);
-}
-
-static gm_status matrix(const declarer *d, const char *name, int32_t rows, int32_t cols, gm_param **p)
-{
-    const char *const names[GM_PARAM_MAX_PARTS] = { name };
-    return declare(d, names, rows, cols, (gm_param_spec){ .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.02f }, p);
-}
-
-static gm_status vector(const declarer *d, const char *name, int32_t size, gm_init_kind init, gm_param **p)
-{
-    const char *const names[GM_PARAM_MAX_PARTS] = { name };
-    return declare(d, names, size, 1, (gm_param_spec){ .is_vector = true, .init = init }, p);
-}
-
-/* name.weight and name.bias, both given as prefix of the layer + name. */
-static gm_status dense(const declarer *d, const char *name, int32_t rows, int32_t cols, gm_param **w, gm_param **b)
-{
-    char full[128];
-    snprintf(full, sizeof full, "%s.weight", name);
-    GM_TRY(matrix(d, full, rows, cols, w));
-    snprintf(full, sizeof full, "%s.bias", name);
-    return vector(d, full, rows, GM_INIT_ZERO, b);
-}
-
-static gm_status norm(const declarer *d, const char *name, int32_t size, gm_param **w, gm_param **b)
-{
-    char full[128];
-    snprintf(full, sizeof full, "%s.weight", name);
-    GM_TRY(vector(d, full, size, GM_INIT_ONE, w));
-    snprintf(full, sizeof full, "%s.bias", name);
-    return vector(d, full, size, GM_INIT_ZERO, b);
-}
-
-static gm_status declare_qkv(const declarer *d, const gm_encoder_config *c, gm_encoder_layer *l)
-{
-    char full[2][3][128];
-    for (int k = 0; k < 3; k++) {
-        snprintf(full[0][k], sizeof full[0][k], "%s.weight", c->family->attention[k]);
-        snprintf(full[1][k], sizeof full[1][k], "%s.bias", c->family->attention[k]);
-    }
-    const char *const weight[] = { full[0][0], full[0][1], full[0][2] }, *const bias[] = { full[1][0], full[1][1], full[1][2] };
-    GM_TRY(declare(d, weight, 3 * c->hidden, c->hidden, (gm_param_spec){ .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.02f }, &l->qkv));
-    return declare(d, bias, 3 * c->hidden, 1, (gm_param_spec){ .is_vector = true, .init = GM_INIT_ZERO }, &l->qkv_bias);
-}
-
-static gm_status declare_layer(const declarer *d, const gm_encoder_config *c, gm_encoder_layer *l)
-{
-    GM_TRY(declare_qkv(d, c, l));
-    GM_TRY(dense(d, c->family->attention[3], c->hidden, c->hidden, &l->out, &l->out_bias));
-    GM_TRY(norm(d, c->family->attention_norm, c->hidden, &l->norm1, &l->norm1_bias));
-    GM_TRY(dense(d, "intermediate.dense", c->ffn, c->hidden, &l->up, &l->up_bias));
-    GM_TRY(dense(d, "output.dense", c->hidden, c->ffn, &l->down, &l->down_bias));
-    return norm(d, "output.LayerNorm", c->hidden, &l->norm2, &l->norm2_bias);
-}
-
-static gm_status declare_pooler(const declarer *d, int32_t hidden)
+static gm_status declare_pooler(const gm_declarer *d, int32_t hidden)
 {
     static const char *const weight[GM_PARAM_MAX_PARTS] = { "pooler.dense.weight" }, *const bias[GM_PARAM_MAX_PARTS] = { "pooler.dense.bias" };
     gm_param *unused;
-    GM_TRY(declare(d, weight, hidden, hidden, (gm_param_spec){ .is_frozen = true }, &unused));
-    return declare(d, bias, hidden, 1, (gm_param_spec){ .is_frozen = true, .is_vector = true }, &unused);
+    GM_TRY(gm_declare(d, weight, hidden, hidden, (gm_param_spec){ .is_frozen = true }, &unused));
+    return gm_declare(d, bias, hidden, 1, (gm_param_spec){ .is_frozen = true, .is_vector = true }, &unused);
 }
 
 gm_status gm_encoder_declare(gm_encoder *e, gm_params *ps, bool with_pooler, bool dense_embedding, gm_err *err)
 {
     static const char *const word[GM_PARAM_MAX_PARTS] = { "embeddings.word_embeddings.weight" };
     const gm_encoder_config *c = &e->config;
-    declarer d = { .ps = ps, .prefix = "", .err = err };
-    GM_TRY(declare(&d, word, c->vocabulary, c->hidden, (gm_param_spec){ .decays = true, .is_table = !dense_embedding, .init = GM_INIT_NORMAL, .sigma = 0.02f }, &e->word));
-    GM_TRY(matrix(&d, "embeddings.position_embeddings.weight", c->positions, c->hidden, &e->position));
-    if (c->types > 0) GM_TRY(matrix(&d, "embeddings.token_type_embeddings.weight", c->types, c->hidden, &e->type));
-    GM_TRY(norm(&d, "embeddings.LayerNorm", c->hidden, &e->norm, &e->norm_bias));
-    if (c->family->has_distances) GM_TRY(matrix(&d, "encoder.relative_attention_bias.weight", 2 * distances.half, c->heads, &e->distance));
+    gm_declarer d = { .ps = ps, .rate = GM_RATE_ENCODER, .err = err };
+    GM_TRY(gm_declare(&d, word, c->vocabulary, c->hidden, (gm_param_spec){ .decays = true, .is_table = !dense_embedding, .init = GM_INIT_NORMAL, .sigma = 0.02f }, &e->word));
+    GM_TRY(gm_declare_matrix(&d, "embeddings.position_embeddings.weight", c->positions, c->hidden, &e->position));
+    if (c->types > 0) GM_TRY(gm_declare_matrix(&d, "embeddings.token_type_embeddings.weight", c->types, c->hidden, &e->type));
+    GM_TRY(gm_declare_norm(&d, "embeddings.LayerNorm", c->hidden, &e->norm, &e->norm_bias));
+    if (c->family->has_distances) GM_TRY(gm_declare_matrix(&d, "encoder.relative_attention_bias.weight", 2 * distances.half, c->heads, &e->distance));
     for (int32_t i = 0; i < c->layers; i++) {
         snprintf(d.prefix, sizeof d.prefix, "encoder.layer.%d.", i);
-        GM_TRY(declare_layer(&d, c, &e->layer[i]));
+        GM_TRY(gm_declare_layer(&d, &c->family->layer, c->hidden, c->ffn, &e->layer[i]));
     }
     d.prefix[0] = '\0';
     return with_pooler ? declare_pooler(&d, c->hidden) : GM_OK;
@@ -114,10 +43,8 @@ gm_status gm_encoder_attention_block(const gm_encoder *e, int32_t i, gm_tape *t,
                                      gm_tensor *x, gm_tensor **x1)
 {
     const gm_encoder_layer *l = &e->layer[i];
-    gm_tensor *qkv, *mixed, *attended;
-    GM_TRY(gm_op_linear(t, x, l->qkv, l->qkv_bias, GM_LINEAR_PLAIN, &qkv));
-    GM_TRY(gm_op_self_attention(t, tokens, qkv, e->config.heads, bias, i, &mixed));
-    GM_TRY(gm_op_linear(t, mixed, l->out, l->out_bias, GM_LINEAR_PLAIN, &attended));
+    gm_tensor *attended;
+    GM_TRY(gm_layer_attention(l, i, e->config.heads, t, tokens, bias, x, &attended));
     return gm_op_residual_norm(t, tokens, attended, x, l->norm1, l->norm1_bias, e->config.eps,
                                (gm_norm_sites){ .drop = GM_SITE_ATTENTION_OUT, .layer = i }, NULL, x1);
 }
@@ -125,9 +52,8 @@ gm_status gm_encoder_attention_block(const gm_encoder *e, int32_t i, gm_tape *t,
 gm_status gm_encoder_ffn_block(const gm_encoder *e, int32_t i, gm_tape *t, const gm_pack *tokens, gm_tensor *x1, gm_tensor **y)
 {
     const gm_encoder_layer *l = &e->layer[i];
-    gm_tensor *up, *down;
-    GM_TRY(gm_op_linear(t, x1, l->up, l->up_bias, GM_LINEAR_GELU, &up));
-    GM_TRY(gm_op_linear(t, up, l->down, l->down_bias, GM_LINEAR_PLAIN, &down));
+    gm_tensor *down;
+    GM_TRY(gm_layer_ffn(l, GM_LINEAR_GELU, t, x1, &down));
     return gm_op_residual_norm(t, tokens, down, x1, l->norm2, l->norm2_bias, e->config.eps,
                                (gm_norm_sites){ .drop = GM_SITE_FFN_OUT, .layer = i }, NULL, y);
 }
@@ -191,10 +117,9 @@ gm_status gm_encoder_words(const gm_encoder *e, gm_tape *t, const gm_batch *batc
     const int32_t last = e->config.layers - 1;
     const gm_encoder_layer *l = &e->layer[last];
     gm_distances *bias;
-    gm_tensor *x, *qkv, *mixed, *first, *residual, *attended, *x1;
+    gm_tensor *x, *mixed, *first, *residual, *attended, *x1;
     GM_TRY(run_layers(e, t, batch, 1, &bias, &x));
-    GM_TRY(gm_op_linear(t, x, l->qkv, l->qkv_bias, GM_LINEAR_PLAIN, &qkv));
-    GM_TRY(gm_op_self_attention(t, &batch->tokens, qkv, e->config.heads, bias, last, &mixed));
+    GM_TRY(gm_layer_mix(l, last, e->config.heads, t, &batch->tokens, bias, x, &mixed));
     GM_TRY(gm_op_gather(t, mixed, &batch->words, batch->first_piece, 0, &first));
     GM_TRY(gm_op_gather(t, x, &batch->words, batch->first_piece, 0, &residual));
     GM_TRY(gm_op_linear(t, first, l->out, l->out_bias, GM_LINEAR_PLAIN, &attended));

@@ -1,12 +1,13 @@
 /* The text encoder: a post-norm transformer with absolute positions and erf-GELU, as BERT (Devlin et al. 2019), MPNet (Song
  * et al. 2020), RoBERTa (Liu et al. 2019) and XLM-R (Conneau et al. 2020) are. Families differ in names, in where positions
  * begin, in token types and in a bias by distance; one table holds all of that. Tensors keep their Hugging Face names in
- * files; in memory q, k and v of a layer are one matrix, so that one product serves. */
+ * files. */
 #ifndef GM_MODEL_ENCODER_H
 #define GM_MODEL_ENCODER_H
 
 #include "distance_bias/distance_bias_op.h"
 #include "model/batch.h"
+#include "model/layer.h"
 #include "tensor/tensor.h"
 
 enum { GM_ENCODER_MAX_LAYERS = 48 };
@@ -15,8 +16,7 @@ enum { GM_ENCODER_MAX_LAYERS = 48 };
 typedef struct gm_family {
     const char *model_type;
     const char *prefix;           /* before all names of the encoder in files of larger models: "bert." */
-    const char *attention[4];     /* of a layer: q, k, v and out, without ".weight" and ".bias" */
-    const char *attention_norm;
+    gm_layer_names layer;
     bool has_types;               /* token types; all tokens are of type 0 */
     bool has_distances;           /* attention adds a bias by distance, shared by all layers */
     bool reads_pad;               /* config.json may name the padding piece; else it is `pad` */
@@ -31,11 +31,6 @@ typedef struct gm_encoder_config {
     int32_t types;                /* rows of the table of types; 0 without one */
     float eps;
 } gm_encoder_config;
-
-typedef struct gm_encoder_layer {
-    gm_param *qkv, *qkv_bias, *out, *out_bias, *norm1, *norm1_bias;
-    gm_param *up, *up_bias, *down, *down_bias, *norm2, *norm2_bias;
-} gm_encoder_layer;
 
 typedef struct gm_encoder {
     gm_encoder_config config;

@@ -5,21 +5,21 @@
 #include "base/json.h"
 #include "model/encoder.h"
 
-#define BERT_ATTENTION                                                                                                          \
-    .attention = { "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense" },            \
-    .attention_norm = "attention.output.LayerNorm"
+/* All of them call the rest of a layer as BERT does. */
+#define LAYER(norm, q, k, v, o) .layer = { { q, k, v, o }, norm, "intermediate.dense", "output.dense", "output.LayerNorm" }
+#define BERT_LAYER                                                                                                              \
+    LAYER("attention.output.LayerNorm", "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
 
 /* The first one is meant where "model_type" is missing. */
 static const gm_family families[] = {
-    { .model_type = "bert", .prefix = "bert.", BERT_ATTENTION, .has_types = true, .pad = -1 },
+    { .model_type = "bert", .prefix = "bert.", BERT_LAYER, .has_types = true, .pad = -1 },
     { .model_type = "mpnet",
       .prefix = "mpnet.",
-      .attention = { "attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o" },
-      .attention_norm = "attention.LayerNorm",
+      LAYER("attention.LayerNorm", "attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o"),
       .has_distances = true,
       .pad = 1 },
-    { .model_type = "roberta", .prefix = "roberta.", BERT_ATTENTION, .has_types = true, .reads_pad = true, .pad = 1 },
-    { .model_type = "xlm-roberta", .prefix = "roberta.", BERT_ATTENTION, .has_types = true, .reads_pad = true, .pad = 1 },
+    { .model_type = "roberta", .prefix = "roberta.", BERT_LAYER, .has_types = true, .reads_pad = true, .pad = 1 },
+    { .model_type = "xlm-roberta", .prefix = "roberta.", BERT_LAYER, .has_types = true, .reads_pad = true, .pad = 1 },
 };
 
 static gm_status read_size(const char *place, const cJSON *object, const char *key, int32_t least, int32_t most, int32_t *value, gm_err *err)
