@@ -24,7 +24,7 @@ struct gm_region_scores {
     const float *target;      /* at cu_scores, each entity's add up to 1 or are all 0; NULL: no loss */
     const float *inv_entities; /* in device memory */
     double *loss;             /* added to */
-    float *dscore;            /* at cu_scores: gradient of the score (scale included in it, not yet applied); written with target */
+    float *dscore;            /* at cu_scores: gradient of each score; written with target */
     const int32_t *n_rows;
     int32_t capacity, width;
 };

@@ -22,9 +22,10 @@ struct gm_region_triplet {
     bool is_code_form;
     const float *inv_entities; /* in device memory */
     double *loss;             /* added to */
-    /* For backward; of entities without a pair `pull` alone is written, and is 0. */
+    /* For backward; all zero but the anchor where an entity has no pair. */
     float *anchor, *danchor;  /* [capacity, width] */
-    float *pull, *own;        /* at cu_scores: dv_r = pull a + own v_r (code form: pull (a - v_r + 1e-6)) */
+    float *distance;          /* at cu_scores: D of each region, as the two below not written for none */
+    float *pull, *own;        /* at cu_scores: dv_r = pull a + own v_r; code form: pull (a - v_r + 1e-6) */
     const int32_t *n_rows;
     int32_t capacity, width;
 };

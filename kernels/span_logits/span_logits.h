@@ -25,7 +25,7 @@ struct gm_span_logits {
     int32_t sequences, widths, hidden, classes;
 };
 
-/* dprojected is overwritten (rows from cu_words[sequences] to `words` with zero); the others add or overwrite by their flag. */
+/* Gradients add or overwrite by their flag; overwritten dprojected has zeros in rows cu_words[sequences] to `words`. */
 struct gm_span_logits_grad {
     const void *projected;
     const float *width, *bias, *out;
@@ -34,7 +34,7 @@ struct gm_span_logits_grad {
     const float *dlogits;
     void *dprojected;         /* [words, 2 hidden] */
     float *dwidth, *dbias, *dout, *dout_bias;
-    bool add_dwidth, add_dbias, add_dout, add_dout_bias;
+    bool add_dprojected, add_dwidth, add_dbias, add_dout, add_dout_bias;
     int32_t sequences, widths, hidden, classes;
     int32_t words;            /* capacity of dprojected */
 };

@@ -110,6 +110,16 @@ static void put(float *restrict to, const float *restrict x, int32_t n, bool add
         memcpy(to, x, (size_t)n * sizeof *to);
 }
 
+/* A row of dprojected: rounded once, and once more with what stands there. */
+static void put_row(gm_act *restrict to, const float *restrict x, int32_t n, bool add)
+{
+    if (!add) {
+        gm_narrow(x, to, n);
+        return;
+    }
+    for (int32_t c = 0; c < n; c++) to[c] = gm_act_of(gm_get(to[c]) + x[c]);
+}
+
 /* One span's share of every gradient in the tile; its start and end rows are dstart and dend. */
 static void one_span_grad(const gm_span_logits_grad *a, const span *s, const float *dlogits, uint64_t seed, tile *sum,
                           float *restrict dstart, float *restrict dend)
@@ -153,8 +163,8 @@ static void one_sentence_grad(const gm_span_logits_grad *a, int32_t sequence, in
             one_span_grad(a, &s, a->dlogits + row * (size_t)a->classes, seed, sum, dstart, ring[(i + w) % GM_SPAN_MAX_WIDTHS]);
         }
         float *dend = ring[i % GM_SPAN_MAX_WIDTHS];
-        gm_narrow(dstart, dstarts + (size_t)i * 2 * hidden, n);
-        gm_narrow(dend, dends + (size_t)i * 2 * hidden, n);
+        put_row(dstarts + (size_t)i * 2 * hidden, dstart, n, a->add_dprojected);
+        put_row(dends + (size_t)i * 2 * hidden, dend, n, a->add_dprojected);
         memset(dend, 0, sizeof ring[0]);
     }
 }
@@ -185,7 +195,8 @@ static gm_status span_logits_backward(const gm_span_logits_grad *a, gm_device *d
 
     const int32_t total = a->cu_words[a->sequences], rows = total * a->widths; /* those beyond a sentence are zero */
     const size_t row = 2 * (size_t)a->hidden * sizeof(gm_act);
-    if (a->words > total) memset((unsigned char *)a->dprojected + (size_t)total * row, 0, (size_t)(a->words - total) * row);
+    if (a->words > total && !a->add_dprojected)
+        memset((unsigned char *)a->dprojected + (size_t)total * row, 0, (size_t)(a->words - total) * row);
     float dout_bias[GM_SPAN_MAX_CLASSES] = { 0.0f };
     for (int32_t r = 0; r < rows; r++)
         for (int32_t k = 0; k < a->classes; k++) dout_bias[k] += a->dlogits[(size_t)r * (size_t)a->classes + (size_t)k];

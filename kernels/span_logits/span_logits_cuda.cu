@@ -207,11 +207,11 @@ static __global__ void __launch_bounds__(WARPS * 32)
  * rows behind the last one, up to `words`. */
 template <class T, int VEC>
 static __global__ void __launch_bounds__(2 * COLUMNS)
-    words_kernel(span_args<T> a, const float *dlogits, T *dprojected, int sequences, int words)
+    words_kernel(span_args<T> a, const float *dlogits, T *dprojected, bool add, int sequences, int words)
 {
     const int half = (int)threadIdx.y, begin = a.cu[blockIdx.x];
     if ((int)blockIdx.x == sequences) {
-        for (int word = begin + (int)blockIdx.y; word < words; word += CHUNKS)
+        for (int word = begin + (int)blockIdx.y; !add && word < words; word += CHUNKS)
             for (int c = (int)threadIdx.x * 4; c < a.hidden; c += COLUMNS * 4)
                 store4<VEC>(dprojected + ((size_t)word * 2 + half) * a.hidden + c, zero4(), a.hidden - c);
         return;
@@ -246,7 +246,9 @@ static __global__ void __launch_bounds__(2 * COLUMNS)
                                                                bias, c, &x)));
                 }
             }
-            store4<VEC>(dprojected + ((size_t)word * 2 + half) * a.hidden + c, sum, a.hidden - c);
+            T *to = dprojected + ((size_t)word * 2 + half) * a.hidden + c;
+            if (add) sum = add4(load4<VEC>(to, a.hidden - c), sum);
+            store4<VEC>(to, sum, a.hidden - c);
         }
     }
 }
@@ -399,7 +401,7 @@ template <class T> static gm_status span_logits_backward(const gm_span_logits_gr
                              a->add_dbias,        a->add_dout, a->add_dout_bias, a->widths, a->hidden,    a->classes,
                              parts * chunks,      chunks };
     GM_TRY(GM_LAUNCH(dev, span_words, dim3((unsigned)a->sequences + 1, CHUNKS), dim3(COLUMNS, 2), 0, args, a->dlogits,
-                     (T *)a->dprojected, a->sequences, a->words));
+                     (T *)a->dprojected, a->add_dprojected, a->sequences, a->words));
     GM_TRY(GM_LAUNCH(dev, span_weights, dim3((unsigned)parts, (unsigned)a->widths, (unsigned)(tiles * chunks)), COLUMNS,
                      0, args, a->dlogits, (float *)slot, a->sequences, chunks));
     return GM_LAUNCH(dev, sums_kernel,

@@ -10,7 +10,7 @@ static gm_status backward(gm_tape *t, void *pointer)
     gm_span_logits_grad g = { .projected = s->projected->data, .width = s->p.width->master, .bias = s->p.bias->master, .out = s->p.out->master,
                               .cu_words = s->words->cu, .drop = s->drop, .dlogits = s->dlogits, .sequences = s->words->sequences,
                               .widths = s->p.width->spec.rows, .hidden = s->p.width->spec.cols, .classes = s->p.out->spec.rows, .words = s->words->capacity };
-    GM_TRY(gm_tape_grad(t, s->projected, &g.dprojected, NULL));
+    GM_TRY(gm_tape_grad(t, s->projected, &g.dprojected, &g.add_dprojected));
     GM_TRY(gm_tape_param_grad(t, s->p.width, &g.dwidth, &g.add_dwidth));
     GM_TRY(gm_tape_param_grad(t, s->p.bias, &g.dbias, &g.add_dbias));
     GM_TRY(gm_tape_param_grad(t, s->p.out, &g.dout, &g.add_dout));
