@@ -110,3 +110,15 @@ gm_status gm_image_read(const char *path, gm_image *to, gm_err *err)
     gm_free(bytes);
     return status;
 }
+
+bool gm_image_name_is_inside(const char *name)
+{
+    for (const char *part = name;; part++) {
+        const size_t n = strcspn(part, "/");
+        if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.')) return false;
+        for (size_t i = 0; i < n; i++)
+            if ((unsigned char)part[i] < 0x20 || part[i] == '\\') return false;
+        part += n;
+        if (*part == '\0') return true;
+    }
+}

@@ -8,6 +8,7 @@
 #ifndef GM_IMAGE_IMAGE_H
 #define GM_IMAGE_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,8 @@ gm_status gm_image_load(const char *path, char **bytes, size_t *size, gm_err *er
 /* All pixels 0; the sides from 1 to GM_IMAGE_MAX_SIDE. */
 gm_status gm_image_create(int32_t width, int32_t height, gm_image *to, gm_err *err);
 gm_status gm_image_write_png(const gm_image *image, const char *path, gm_err *err); /* written beside and renamed */
+gm_status gm_image_encode_png(const gm_image *image, gm_buffer *to, gm_err *err); /* appended: the bytes of such a file */
+gm_status gm_image_encode_jpeg(const gm_image *image, int quality, gm_buffer *to, gm_err *err); /* quality: 1..100 */
 void gm_image_free(gm_image *image); /* takes an empty one, and leaves one */
 
 /* The crop rounded outward to whole pixels and clipped to the picture, then resized: the bytes of Pillow's
@@ -42,5 +45,9 @@ void gm_image_free(gm_image *image); /* takes an empty one, and leaves one */
 gm_status gm_image_resize(const gm_image *from, gm_box crop, int32_t width, int32_t height, gm_image *to, gm_err *err);
 /* The same into memory of the caller's: rgb [height, width, 3]. */
 gm_status gm_image_resize_into(const gm_image *from, gm_box crop, int32_t width, int32_t height, uint8_t *rgb, gm_err *err);
+
+/* Whether a picture's name stays inside the folder it is looked up in: no empty part, "." or "..", no backslash, no control
+ * character, so not absolute either. Folders below are fine. */
+bool gm_image_name_is_inside(const char *name);
 
 #endif

@@ -257,17 +257,19 @@ static gm_box slot(gm_box box, int32_t n, int32_t count)
     return (gm_box) { box.x1, box.y1 + n * h, box.x2, box.y1 + (n + 1) * h };
 }
 
+/* Those that differ in nothing are one: two posts share a picture and speak of the same thing. */
 static void draw_objects(gm_image *image, chance *c, const gm_paint_scene *scene)
 {
-    for (int32_t i = 0; i < scene->count;) {
-        int32_t end = i + 1;
-        while (end < scene->count && compare_boxes(scene->objects[i].box, scene->objects[end].box) == 0) end++;
+    const gm_paint_object *o = scene->objects;
+    for (int32_t i = 0, end; i < scene->count; i = end) {
+        int32_t distinct = 1, drawn = 0;
+        for (end = i + 1; end < scene->count && compare_boxes(o[i].box, o[end].box) == 0; end++)
+            distinct += by_depth(&o[end - 1], &o[end]) != 0;
         for (int32_t k = i; k < end; k++) {
-            const gm_paint_object *o = &scene->objects[k];
-            const dress d = dress_of(o->name);
-            draw_look(image, look_of(o->type), slot(o->box, k - i, end - i), &d, below(c, 2) == 0);
+            if (k > i && by_depth(&o[k - 1], &o[k]) == 0) continue;
+            const dress d = dress_of(o[k].name);
+            draw_look(image, look_of(o[k].type), slot(o[k].box, drawn++, distinct), &d, below(c, 2) == 0);
         }
-        i = end;
     }
 }
 
@@ -315,16 +317,4 @@ gm_status gm_paint(const gm_paint_scene *scene, gm_image *to, gm_err *err)
     draw_distractors(to, &c, scene);
     draw_objects(to, &c, scene);
     return GM_OK;
-}
-
-bool gm_image_name_is_inside(const char *name)
-{
-    for (const char *part = name;; part++) {
-        const size_t n = strcspn(part, "/");
-        if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.')) return false;
-        for (size_t i = 0; i < n; i++)
-            if ((unsigned char)part[i] < 0x20 || part[i] == '\\') return false;
-        part += n;
-        if (*part == '\0') return true;
-    }
 }

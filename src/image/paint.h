@@ -3,8 +3,6 @@
 #ifndef GM_IMAGE_PAINT_H
 #define GM_IMAGE_PAINT_H
 
-#include <stdbool.h>
-
 #include "image/image.h"
 
 /* One box of an entity. */
@@ -30,9 +28,5 @@ gm_status gm_paint_check(const gm_paint_scene *scene, gm_err *err);
 
 /* The picture of a scene that has a size and passes gm_paint_check: the same bytes wherever and in whatever order. */
 gm_status gm_paint(const gm_paint_scene *scene, gm_image *to, gm_err *err);
-
-/* Whether a picture's name stays inside the folder it is looked up in: no empty part, "." or "..", no backslash, no control
- * character, so not absolute either. Folders below are fine. */
-bool gm_image_name_is_inside(const char *name);
 
 #endif

@@ -23,7 +23,7 @@ typedef struct reading {
     png_structp png;
     png_infop info;
     gm_image image;
-    gm_out *out; /* of writing */
+    gm_buffer *out; /* of writing */
 } reading;
 
 static void stop(png_structp png, png_const_charp text)
@@ -137,16 +137,20 @@ gm_status gm_png_probe(const char *place, const void *bytes, size_t size, int32_
 static void give_bytes(png_structp png, png_bytep from, size_t n)
 {
     reading *r = png_get_io_ptr(png);
-    r->status = gm_out_write(r->out, from, n, r->err);
+    r->status = gm_buffer_add(r->out, (const char *)from, n, r->err);
     if (r->status != GM_OK) longjmp(r->jump, 1);
 }
 
 static void flush_nothing(png_structp png) { (void)png; }
 
+/* Fast, for what is written here is drawn: flat colours and patterns pack well at any level, and the filter by the pixel above
+ * with the lowest level takes less than a quarter of the time of libpng's own choices. */
 static void encode(reading *r, const gm_image *image)
 {
     if (setjmp(r->jump) != 0) return;
     png_set_write_fn(r->png, r, give_bytes, flush_nothing);
+    png_set_compression_level(r->png, 1);
+    png_set_filter(r->png, PNG_FILTER_TYPE_BASE, PNG_FILTER_UP);
     png_set_IHDR(r->png, r->info, (png_uint_32)image->width, (png_uint_32)image->height, 8, PNG_COLOR_TYPE_RGB,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_write_info(r->png, r->info);
@@ -154,21 +158,33 @@ static void encode(reading *r, const gm_image *image)
     png_write_end(r->png, NULL);
 }
 
-gm_status gm_image_write_png(const gm_image *image, const char *path, gm_err *err)
+gm_status gm_image_encode_png(const gm_image *image, gm_buffer *to, gm_err *err)
 {
-    gm_out out = { 0 };
-    reading r = { .place = path, .err = err, .out = &out, .image = *image };
-    GM_TRY(gm_out_open(&out, path, err));
+    reading r = { .place = "PNG", .err = err, .out = to, .image = *image };
     gm_status status = GM_OK;
     r.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &r, stop, ignore, NULL, take_memory, give_memory);
     if (r.png != NULL) r.info = png_create_info_struct(r.png);
     if (r.info == NULL) {
-        status = gm_fail(err, GM_ERR_NOMEM, "%s: out of memory for libpng", path);
+        status = gm_fail(err, GM_ERR_NOMEM, "out of memory for libpng");
     } else {
         encode(&r, image);
         status = r.status;
     }
     png_destroy_write_struct(&r.png, &r.info);
+    return status;
+}
+
+gm_status gm_image_write_png(const gm_image *image, const char *path, gm_err *err)
+{
+    gm_out out = { 0 };
+    gm_buffer bytes = { 0 };
+    if (gm_image_encode_png(image, &bytes, err) != GM_OK) {
+        gm_buffer_free(&bytes);
+        return gm_fail_at(err, "%s", path);
+    }
+    gm_status status = gm_out_open(&out, path, err);
+    if (status == GM_OK) status = gm_out_write(&out, bytes.data, bytes.size, err);
+    gm_buffer_free(&bytes);
     if (status == GM_OK) return gm_out_commit(&out, err);
     gm_out_abort(&out);
     return status;
@@ -191,6 +207,12 @@ gm_status gm_png_probe(const char *place, const void *bytes, size_t size, int32_
 {
     (void)bytes, (void)size, (void)width, (void)height;
     return lacks(place, err);
+}
+
+gm_status gm_image_encode_png(const gm_image *image, gm_buffer *to, gm_err *err)
+{
+    (void)image, (void)to;
+    return lacks("PNG", err);
 }
 
 gm_status gm_image_write_png(const gm_image *image, const char *path, gm_err *err)

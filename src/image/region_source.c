@@ -129,19 +129,6 @@ void gm_region_source_close(gm_region_source *s)
 
 int32_t gm_region_source_feature_width(const gm_region_source *s) { return s->feature_width; }
 
-/* A name stays below its folder: relative, without ".." and without empty parts. */
-static bool is_inside(const char *name)
-{
-    for (const char *part = name;; part++) {
-        const size_t n = strcspn(part, "/");
-        if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.')) return false;
-        for (size_t i = 0; i < n; i++)
-            if ((unsigned char)part[i] < 0x20 || part[i] == '\\') return false;
-        part += n;
-        if (*part == '\0') return true;
-    }
-}
-
 /* One picture on its way; what it holds is given out or freed at the end. */
 typedef struct asking {
     gm_region_source *s;
@@ -309,7 +296,7 @@ static gm_status ask(asking *a, bool with_crops)
         a->why = GM_IMAGE_NONE;
         return GM_OK;
     }
-    if (!is_inside(a->record->image))
+    if (!gm_image_name_is_inside(a->record->image))
         return forgive(a, gm_fail(a->err, GM_ERR_DATA, "\"%s\" is no name of a picture inside the folder", a->record->image),
                        GM_IMAGE_BROKEN);
     if (a->s->crop > 0) GM_TRY(open_picture(a));
