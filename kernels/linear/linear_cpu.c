@@ -1,4 +1,4 @@
-/* linear on the CPU: products by oneDNN, GELU and the bias gradient as passes of their own. */
+/* linear on the CPU: products by oneDNN, activations and the bias gradient as passes of their own. */
 #include "linear/linear.h"
 
 #include <string.h>
@@ -11,32 +11,49 @@ static const gm_float_type TYPE = GM_HAS_BF16 ? GM_BF16 : GM_FP32;
 static inline float gelu(float x) { return GM_HAS_BF16 ? gm_gelu_coarse(x) : gm_gelu(x); }
 static inline float gelu_grad(float x) { return GM_HAS_BF16 ? gm_gelu_grad_coarse(x) : gm_gelu_grad(x); }
 
+/* A loop for each, so that the compiler makes vector code of both. */
+static void activate_row(const gm_act *pre, gm_act *y, int32_t n, gm_activation act)
+{
+    if (act == GM_LINEAR_GELU)
+        for (int32_t c = 0; c < n; c++) y[c] = gm_act_of(gelu(gm_get(pre[c])));
+    else
+        for (int32_t c = 0; c < n; c++) y[c] = gm_act_of(gm_quick_gelu(gm_get(pre[c])));
+}
+
 static gm_status linear_forward(const gm_linear *a, gm_device *dev)
 {
-    const bool has_gelu = a->act == GM_LINEAR_GELU;
-    void *product = has_gelu && a->pre != NULL ? a->pre : a->y;
+    const bool is_plain = a->act == GM_LINEAR_PLAIN;
+    void *product = !is_plain && a->pre != NULL ? a->pre : a->y;
     GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->x, .b = a->w, .bias = a->b, .c = product, .in = TYPE, .out = TYPE,
                                   .m = a->rows, .n = a->out, .k = a->in, .b_transposed = true }, dev));
-    if (!has_gelu) return GM_OK;
+    if (is_plain) return GM_OK;
     const gm_act *pre = product;
     gm_act *y = a->y;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < a->rows; row++) {
         const size_t at = (size_t)row * (size_t)a->out;
-        for (int32_t c = 0; c < a->out; c++) y[at + (size_t)c] = gm_act_of(gelu(gm_get(pre[at + (size_t)c])));
+        activate_row(pre + at, y + at, a->out, a->act);
     }
     return GM_OK;
 }
 
+static void times_slope(const gm_act *pre, gm_act *dy, int32_t n, gm_activation act)
+{
+    if (act == GM_LINEAR_GELU)
+        for (int32_t c = 0; c < n; c++) dy[c] = gm_act_of(gm_get(dy[c]) * gelu_grad(gm_get(pre[c])));
+    else
+        for (int32_t c = 0; c < n; c++) dy[c] = gm_act_of(gm_get(dy[c]) * gm_quick_gelu_grad(gm_get(pre[c])));
+}
+
 /* dy becomes the gradient at the pre-activation. */
-static void gelu_backward(const gm_linear_grad *a, const gm_device *dev)
+static void activation_backward(const gm_linear_grad *a, const gm_device *dev)
 {
     const gm_act *pre = a->pre;
     gm_act *dy = a->dy;
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (int32_t row = 0; row < a->rows; row++) {
         const size_t at = (size_t)row * (size_t)a->out;
-        for (int32_t c = 0; c < a->out; c++) dy[at + (size_t)c] = gm_act_of(gm_get(dy[at + (size_t)c]) * gelu_grad(gm_get(pre[at + (size_t)c])));
+        times_slope(pre + at, dy + at, a->out, a->act);
     }
 }
 
@@ -59,7 +76,7 @@ static void bias_gradient(const gm_linear_grad *a, const gm_device *dev)
 
 static gm_status linear_backward(const gm_linear_grad *a, gm_device *dev)
 {
-    if (a->act == GM_LINEAR_GELU) gelu_backward(a, dev);
+    if (a->act != GM_LINEAR_PLAIN) activation_backward(a, dev);
     if (a->db != NULL) bias_gradient(a, dev);
     if (a->dx != NULL)
         GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->dy, .b = a->w, .c = a->dx, .in = TYPE, .out = TYPE, .m = a->rows, .n = a->in, .k = a->out, .add = a->add_dx }, dev));

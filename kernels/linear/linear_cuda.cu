@@ -1,5 +1,6 @@
 /* linear on the GPU: products by cuBLASLt, which adds the bias and sums the bias gradient where it can; what it cannot
- * (a float bias to bf16 results, odd shapes) is done with GELU in one pass. GELU is ours: the library's is the tanh form. */
+ * (a float bias to bf16 results, odd shapes) is done with the activation in one pass. GELU is ours: the library's is the
+ * tanh form. */
 #include "device/column_sum.h"
 #include "device/columns.h"
 #include "linear/linear.h"
@@ -23,10 +24,22 @@ static __device__ __forceinline__ float gelu_slope(float x)
     return fmaf(x * 0.39894228f, expf(-0.5f * x * x), 0.5f * (1.0f + erff(x * 0.70710678f)));
 }
 
+static __device__ __forceinline__ float quick_gelu(float x) { return x / (1.0f + expf(-1.702f * x)); }
+
+/* s + 1.702 x s (1 - s) with 1 - s = e s; below -47 it is as good as 0, and e stays finite. */
+static __device__ __forceinline__ float quick_gelu_slope(float x)
+{
+    const float z = x < -47.0f ? -47.0f : x, e = expf(-1.702f * z), s = 1.0f / (1.0f + e);
+    return fmaf(1.702f * z * s, e * s, s);
+}
+
+static __device__ __forceinline__ float activated(float x, gm_activation act) { return act == GM_LINEAR_GELU ? gelu(x) : quick_gelu(x); }
+static __device__ __forceinline__ float slope(float x, gm_activation act) { return act == GM_LINEAR_GELU ? gelu_slope(x) : quick_gelu_slope(x); }
+
 /* A block a row. pre holds the product on entry, with the bias on return (NULL: it is there already); y = act(pre). pre
  * and y may be the same memory. */
 template <class T>
-static __global__ void __launch_bounds__(THREADS) linear_finish(const float *bias, T *pre, T *y, bool has_gelu, int columns, bool is_wide)
+static __global__ void __launch_bounds__(THREADS) linear_finish(const float *bias, T *pre, T *y, gm_activation act, int columns, bool is_wide)
 {
     const size_t row = (size_t)blockIdx.x * (size_t)columns;
     for (int c = 4 * (int)threadIdx.x; c < columns; c += 4 * THREADS) {
@@ -39,15 +52,16 @@ static __global__ void __launch_bounds__(THREADS) linear_finish(const float *bia
             for (int j = 0; j < 4; j++) v[j] = gm_rounded<T>(v[j] + b[j]); /* y follows from pre as backward will read it */
             store_columns(pre + row + c, columns - c, is_wide, v);
         }
-        if (!has_gelu) continue;
+        if (act == GM_LINEAR_PLAIN) continue;
 #pragma unroll
-        for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
+        for (int j = 0; j < 4; j++) v[j] = activated(v[j], act);
         store_columns(y + row + c, columns - c, is_wide, v);
     }
 }
 
 /* dy becomes the gradient at pre, [count] values. */
-template <class T> static __global__ void __launch_bounds__(THREADS) linear_gelu_backward(const T *pre, T *dy, int64_t count, bool is_wide)
+template <class T>
+static __global__ void __launch_bounds__(THREADS) linear_activation_backward(const T *pre, T *dy, gm_activation act, int64_t count, bool is_wide)
 {
     const int64_t at = 4 * ((int64_t)blockIdx.x * THREADS + (int64_t)threadIdx.x);
     if (at >= count) return;
@@ -56,14 +70,14 @@ template <class T> static __global__ void __launch_bounds__(THREADS) linear_gelu
     load_columns(pre + at, left, is_wide, x);
     load_columns(dy + at, left, is_wide, d);
 #pragma unroll
-    for (int j = 0; j < 4; j++) d[j] *= gelu_slope(x[j]);
+    for (int j = 0; j < 4; j++) d[j] *= slope(x[j], act);
     store_columns(dy + at, left, is_wide, d);
 }
 
 template <class T> static gm_status linear_forward(const gm_linear *a, gm_device *dev)
 {
-    const bool has_gelu = a->act == GM_LINEAR_GELU;
-    T *y = (T *)a->y, *pre = has_gelu && a->pre != NULL ? (T *)a->pre : y;
+    const bool is_plain = a->act == GM_LINEAR_PLAIN;
+    T *y = (T *)a->y, *pre = !is_plain && a->pre != NULL ? (T *)a->pre : y;
     const gm_float_type type = precision_of(y);
     if (a->rows == 0 || a->out == 0) return GM_OK;
     gm_cuda_gemm g = { a->x, a->w, pre, NULL, NULL, type, type, a->rows, a->out, a->in, false, true, false };
@@ -71,19 +85,19 @@ template <class T> static gm_status linear_forward(const gm_linear *a, gm_device
     bool is_fused;
     GM_TRY(gm_cuda_gemm_run(&g, dev, &is_fused));
     const float *bias = is_fused ? NULL : a->b;
-    if (bias == NULL && !has_gelu) return GM_OK;
+    if (bias == NULL && is_plain) return GM_OK;
     const bool is_wide = has_wide_rows(pre, a->out) && has_wide_rows(y, a->out) && has_wide_rows(bias, a->out);
-    return GM_LAUNCH(dev, linear_finish<T>, a->rows, THREADS, 0, bias, pre, y, has_gelu, a->out, is_wide);
+    return GM_LAUNCH(dev, linear_finish<T>, a->rows, THREADS, 0, bias, pre, y, a->act, a->out, is_wide);
 }
 
-template <class T> static gm_status gelu_backward(const gm_linear_grad *a, const gm_device *dev)
+template <class T> static gm_status activation_backward(const gm_linear_grad *a, const gm_device *dev)
 {
     const int64_t count = (int64_t)a->rows * a->out;
     const T *pre = (const T *)a->pre;
     T *dy = (T *)a->dy;
     if (count == 0) return GM_OK;
     const bool is_wide = count % 4 == 0 && gm_is_aligned(pre, 4 * sizeof(T)) && gm_is_aligned(dy, 4 * sizeof(T));
-    return GM_LAUNCH(dev, linear_gelu_backward<T>, gm_blocks(count, 4 * THREADS), THREADS, 0, pre, dy, count, is_wide);
+    return GM_LAUNCH(dev, linear_activation_backward<T>, gm_blocks(count, 4 * THREADS), THREADS, 0, pre, dy, a->act, count, is_wide);
 }
 
 template <class T> static gm_status linear_backward(const gm_linear_grad *a, gm_device *dev)
@@ -91,7 +105,7 @@ template <class T> static gm_status linear_backward(const gm_linear_grad *a, gm_
     const T *dy = (const T *)a->dy;
     const gm_float_type type = precision_of(dy);
     bool has_db = a->db == NULL;
-    if (a->act == GM_LINEAR_GELU) GM_TRY(gelu_backward<T>(a, dev));
+    if (a->act != GM_LINEAR_PLAIN) GM_TRY(activation_backward<T>(a, dev));
     if (a->dw != NULL) { /* dw = dy^T x; the sum over rows of dy comes with it, but cannot be added to what is there */
         float *db = a->add_db ? NULL : a->db;
         const gm_cuda_gemm g = { dy, a->x, a->dw, NULL, db, type, GM_FP32, a->out, a->in, a->rows, true, false, a->add_dw };

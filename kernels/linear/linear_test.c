@@ -12,6 +12,16 @@ typedef struct sizes { int32_t rows, in, out; } sizes;
 static double gelu(double x) { return 0.5 * x * erfc(-x / sqrt(2.0)); }
 static double gelu_slope(double x) { return 0.5 * erfc(-x / sqrt(2.0)) + x * exp(-0.5 * x * x) / sqrt(6.283185307179586); }
 
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+static double quick_gelu(double x) { return x * sigmoid(1.702 * x); }
+static double quick_gelu_slope(double x) { return sigmoid(1.702 * x) * (1.0 + 1.702 * x * sigmoid(-1.702 * x)); }
+
+static double activated(double x, gm_activation act) { return act == GM_LINEAR_GELU ? gelu(x) : act == GM_LINEAR_QUICK_GELU ? quick_gelu(x) : x; }
+static double slope(double x, gm_activation act)
+{
+    return act == GM_LINEAR_GELU ? gelu_slope(x) : act == GM_LINEAR_QUICK_GELU ? quick_gelu_slope(x) : 1.0;
+}
+
 /* x w^T + bias, [rows, out]. */
 static void reference(sizes n, const double *x, const double *w, const double *bias, double *pre)
 {
@@ -77,14 +87,14 @@ static gm_linear forward_args(const problem *p)
 {
     const size_t s = p->l.shift;
     return (gm_linear){ .x = gmt_at(&p->x, s), .w = gmt_at(&p->w, s), .b = p->l.has_bias ? p->bias.dev : NULL,
-                        .pre = p->act == GM_LINEAR_GELU ? gmt_at(&p->pre, s) : NULL, .y = gmt_at(&p->y, s), .act = p->act,
+                        .pre = p->act != GM_LINEAR_PLAIN ? gmt_at(&p->pre, s) : NULL, .y = gmt_at(&p->y, s), .act = p->act,
                         .rows = p->n.rows, .in = p->n.in, .out = p->n.out };
 }
 
 static gm_linear_grad backward_args(const problem *p)
 {
     const size_t s = p->l.shift;
-    return (gm_linear_grad){ .x = gmt_at(&p->x, s), .w = gmt_at(&p->w, s), .pre = p->act == GM_LINEAR_GELU ? gmt_at(&p->pre, s) : NULL,
+    return (gm_linear_grad){ .x = gmt_at(&p->x, s), .w = gmt_at(&p->w, s), .pre = p->act != GM_LINEAR_PLAIN ? gmt_at(&p->pre, s) : NULL,
                              .dy = gmt_at(&p->dy, s), .dx = gmt_at(&p->dx, s), .dw = p->dw.dev, .db = p->l.has_bias ? p->db.dev : NULL,
                              .add_dx = p->l.add, .add_dw = p->l.add, .add_db = p->l.add, .act = p->act,
                              .rows = p->n.rows, .in = p->n.in, .out = p->n.out };
@@ -94,7 +104,7 @@ static gm_linear_grad backward_args(const problem *p)
 static void check_forward(gmt_backend *b, problem *p)
 {
     const size_t s = p->l.shift;
-    const bool has_gelu = p->act == GM_LINEAR_GELU;
+    const bool is_plain = p->act == GM_LINEAR_PLAIN;
     const double tol = gmt_tol_act(b, (size_t)p->n.in) + (p->l.has_bias ? gmt_rounding(b) : 0.0);
     double *want = gmt_doubles(b, p->ny);
     reference(p->n, widened(b, p->x.f32 + s, p->nx), widened(b, p->w.f32 + s, p->nw), p->l.has_bias ? widened(b, p->bias.f32, p->bias.count) : NULL, want);
@@ -102,9 +112,9 @@ static void check_forward(gmt_backend *b, problem *p)
     gmt_ok(b, b->k->linear.forward(&a, b->device));
     gmt_fetch(b, &p->y);
     gmt_fetch(b, &p->pre);
-    gmt_close((has_gelu ? p->pre : p->y).f32 + s, want, p->ny, tol, has_gelu ? "pre" : "y");
-    if (!has_gelu) return;
-    for (size_t i = 0; i < p->ny; i++) want[i] = gelu((double)p->pre.f32[s + i]);
+    gmt_close((is_plain ? p->y : p->pre).f32 + s, want, p->ny, tol, is_plain ? "y" : "pre");
+    if (is_plain) return;
+    for (size_t i = 0; i < p->ny; i++) want[i] = activated((double)p->pre.f32[s + i], p->act);
     gmt_close(p->y.f32 + s, want, p->ny, gmt_tol_act(b, 1), "y");
 }
 
@@ -115,11 +125,11 @@ static void check_backward(gmt_backend *b, problem *p)
     double *dx = p->l.add ? widened(b, p->dx.f32 + s, p->nx) : gmt_doubles(b, p->nx);
     double *dw = p->l.add ? widened(b, p->dw.f32, p->nw) : gmt_doubles(b, p->nw);
     double *db = p->l.add ? widened(b, p->db.f32, outs) : gmt_doubles(b, outs);
-    for (size_t i = 0; p->act == GM_LINEAR_GELU && i < p->ny; i++) dpre[i] *= gelu_slope((double)p->pre.f32[s + i]);
+    for (size_t i = 0; p->act != GM_LINEAR_PLAIN && i < p->ny; i++) dpre[i] *= slope((double)p->pre.f32[s + i], p->act);
     const gm_linear_grad a = backward_args(p);
     gmt_ok(b, b->k->linear.backward(&a, b->device));
     gmt_fetch(b, &p->dy);
-    gmt_close(p->dy.f32 + s, dpre, p->ny, p->act == GM_LINEAR_GELU ? gmt_tol_act(b, 1) : 0.0, "the gradient at pre");
+    gmt_close(p->dy.f32 + s, dpre, p->ny, p->act != GM_LINEAR_PLAIN ? gmt_tol_act(b, 1) : 0.0, "the gradient at pre");
     for (size_t i = 0; i < p->ny; i++) dpre[i] = (double)p->dy.f32[s + i];
     reference_grad(p->n, widened(b, p->x.f32 + s, p->nx), widened(b, p->w.f32 + s, p->nw), dpre, dx, dw, db);
     gmt_close((float *)gmt_fetch(b, &p->dx) + s, dx, p->nx, gmt_tol_act(b, outs), "dx");
@@ -139,17 +149,17 @@ static void matches_reference(gmt_backend *b)
 {
     static const sizes all[] = { { 64, 32, 48 }, { 1, 1, 1 }, { 3, 17, 5 }, { 7, 384, 9 }, { 96, 384, 40 }, { 2, 3, 600 } };
     for (size_t i = 0; i < GM_LEN(all); i++)
-        for (int variant = 0; variant < 8; variant++)
-            check(b, all[i], variant & 1 ? GM_LINEAR_GELU : GM_LINEAR_PLAIN,
-                  (layout){ .tail = all[i].rows / 3, .has_bias = variant & 2, .add = variant & 4 });
+        for (gm_activation act = GM_LINEAR_PLAIN; act <= GM_LINEAR_QUICK_GELU; act++)
+            for (int variant = 0; variant < 4; variant++)
+                check(b, all[i], act, (layout){ .tail = all[i].rows / 3, .has_bias = variant & 1, .add = variant & 2 });
 }
 
 /* A weight in the middle of the parameters' block, a tensor's columns: aligned to an element and no more. */
 static void any_alignment(gmt_backend *b)
 {
     for (size_t shift = 1; shift < 4; shift++)
-        for (int gelu = 0; gelu < 2; gelu++)
-            check(b, (sizes){ 20, 24, 36 }, gelu ? GM_LINEAR_GELU : GM_LINEAR_PLAIN, (layout){ .shift = shift, .tail = 3, .has_bias = true });
+        for (gm_activation act = GM_LINEAR_PLAIN; act <= GM_LINEAR_QUICK_GELU; act++)
+            check(b, (sizes){ 20, 24, 36 }, act, (layout){ .shift = shift, .tail = 3, .has_bias = true });
 }
 
 static void prediction_without_pre_is_the_same(gmt_backend *b)
@@ -215,15 +225,15 @@ static void no_rows(gmt_backend *b)
     }
 }
 
-typedef struct forward_of { sizes n; double *x, *w, *bias, *pre; const float *dy; } forward_of;
+typedef struct forward_of { sizes n; gm_activation act; double *x, *w, *bias, *pre; const float *dy; } forward_of;
 
-/* The sum of gelu(pre) x dy: what backward differentiates. */
+/* The sum of act(pre) x dy: what backward differentiates. */
 static double loss(const void *of)
 {
     const forward_of *f = of;
     double total = 0.0;
     reference(f->n, f->x, f->w, f->bias, f->pre);
-    for (int32_t i = 0; i < f->n.rows * f->n.out; i++) total += gelu(f->pre[i]) * (double)f->dy[i];
+    for (int32_t i = 0; i < f->n.rows * f->n.out; i++) total += activated(f->pre[i], f->act) * (double)f->dy[i];
     return total;
 }
 
@@ -231,16 +241,40 @@ static void reference_is_the_derivative(gmt_backend *b)
 {
     const sizes n = { 3, 4, 5 };
     const gmt_buf dy = gmt_normal(b, 15, 1.0f);
-    const forward_of f = { n, widened(b, gmt_normal(b, 12, 1.0f).f32, 12), widened(b, gmt_normal(b, 20, 1.0f).f32, 20),
-                           widened(b, gmt_normal(b, 5, 1.0f).f32, 5), gmt_doubles(b, 15), dy.f32 };
-    double *dx = gmt_doubles(b, 12), *dw = gmt_doubles(b, 20), *db = gmt_doubles(b, 5), *dpre = gmt_doubles(b, 15);
-    loss(&f);
-    for (int i = 0; i < 15; i++) dpre[i] = (double)dy.f32[i] * gelu_slope(f.pre[i]);
-    reference_grad(n, f.x, f.w, dpre, dx, dw, db);
-    gmt_slope(loss, &f, f.x, 12, dx, 1e-8, "dx");
-    gmt_slope(loss, &f, f.w, 20, dw, 1e-8, "dw");
-    gmt_slope(loss, &f, f.bias, 5, db, 1e-8, "db");
+    for (gm_activation act = GM_LINEAR_GELU; act <= GM_LINEAR_QUICK_GELU; act++) {
+        const forward_of f = { n, act, widened(b, gmt_normal(b, 12, 1.0f).f32, 12), widened(b, gmt_normal(b, 20, 1.0f).f32, 20),
+                               widened(b, gmt_normal(b, 5, 1.0f).f32, 5), gmt_doubles(b, 15), dy.f32 };
+        double *dx = gmt_doubles(b, 12), *dw = gmt_doubles(b, 20), *db = gmt_doubles(b, 5), *dpre = gmt_doubles(b, 15);
+        loss(&f);
+        for (int i = 0; i < 15; i++) dpre[i] = (double)dy.f32[i] * slope(f.pre[i], act);
+        reference_grad(n, f.x, f.w, dpre, dx, dw, db);
+        gmt_slope(loss, &f, f.x, 12, dx, 1e-8, "dx");
+        gmt_slope(loss, &f, f.w, 20, dw, 1e-8, "dw");
+        gmt_slope(loss, &f, f.bias, 5, db, 1e-8, "db");
+    }
+}
+
+/* Where exp overflows or vanishes: finite, and the limits of the formulas. The weight is one, so that x is pre. */
+static void quick_gelu_far_out(gmt_backend *b)
+{
+    static const float at[] = { -3e4f, -300.0f, -60.0f, -48.0f, -40.0f, -20.0f, -1.0f, 0.0f, 1.0f, 20.0f, 60.0f, 300.0f, 3e4f };
+    enum { N = GM_LEN(at) };
+    gmt_buf x = gmt_act_f32(b, at, N), w = gmt_act_f32(b, &(float){ 1.0f }, 1), pre = gmt_act_poison(b, N), y = gmt_act_poison(b, N);
+    float ones[N];
+    for (int i = 0; i < N; i++) ones[i] = 1.0f;
+    gmt_buf dy = gmt_act_f32(b, ones, N), db = gmt_poison(b, 1);
+    gmt_ok(b, b->k->linear.forward(&(gm_linear){ .x = x.dev, .w = w.dev, .pre = pre.dev, .y = y.dev, .act = GM_LINEAR_QUICK_GELU, .rows = N, .in = 1, .out = 1 }, b->device));
+    gmt_ok(b, b->k->linear.backward(&(gm_linear_grad){ .x = x.dev, .w = w.dev, .pre = pre.dev, .dy = dy.dev, .db = db.dev, .act = GM_LINEAR_QUICK_GELU,
+                                                       .rows = N, .in = 1, .out = 1 }, b->device));
+    gmt_fetch(b, &y);
+    gmt_fetch(b, &dy);
+    for (int i = 0; i < N; i++) { /* each alone: beside 30,000 anything would be close */
+        const double want = quick_gelu((double)x.f32[i]), want_dy = quick_gelu_slope((double)x.f32[i]);
+        assert_true(fabs((double)y.f32[i] - want) <= gmt_tol_act(b, 1) * (fabs(want) + 1e-6));
+        assert_true(fabs((double)dy.f32[i] - want_dy) <= gmt_tol_act(b, 1) * (fabs(want_dy) + 1e-6));
+    }
 }
 
 GMT_MAIN("linear", GMT(reference_is_the_derivative), GMT(matches_reference), GMT(any_alignment), GMT(prediction_without_pre_is_the_same),
-         GMT(gradients_may_be_left_out), GMT(workspace_is_what_is_asked_for), GMT(no_rows))
+         GMT(gradients_may_be_left_out), GMT(workspace_is_what_is_asked_for), GMT(no_rows),
+         GMT(quick_gelu_far_out))
