@@ -23,8 +23,11 @@ extern "C" {
 #include "gather/gather.h"
 #include "grad_norm/grad_norm.h"
 #include "linear/linear.h"
+#include "region_scores/region_scores.h"
+#include "region_triplet/region_triplet.h"
 #include "residual_norm/residual_norm.h"
 #include "span_logits/span_logits.h"
+#include "span_vector/span_vector.h"
 
 using namespace emu;
 
@@ -196,8 +199,82 @@ static Least least(const gm_span_logits_grad &a, uint64_t element)
     const uint64_t words = (uint64_t)a.cu_words[a.sequences], hidden = (uint64_t)a.hidden, classes = (uint64_t)a.classes, widths = (uint64_t)a.widths;
     const double work = 4.0 * spans_of(a.cu_words, a.sequences, a.widths) * (double)(hidden * (classes + 1));
     return Sum(work).in(2 * words * hidden * element).in((widths + 1 + classes) * hidden * FLOAT).in(((uint64_t)a.sequences + 1) * INDEX)
-        .in(words * widths * classes * FLOAT).out(2 * (uint64_t)a.words * hidden * element).out(a.dwidth, widths * hidden * FLOAT, a.add_dwidth)
+        .in(words * widths * classes * FLOAT)
+        .out(a.dprojected, 2 * (a.add_dprojected ? words : (uint64_t)a.words) * hidden * element, a.add_dprojected).out(a.dwidth, widths * hidden * FLOAT, a.add_dwidth)
         .out(a.dbias, hidden * FLOAT, a.add_dbias).out(a.dout, classes * hidden * FLOAT, a.add_dout).out(a.dout_bias, classes * FLOAT, a.add_dout_bias);
+}
+
+/* Rows of words that entities begin with, and those that they end with. */
+static uint64_t ends_of(const gm_entity_span *span, uint64_t n)
+{
+    return distinct(n, [&](uint64_t i) { return span[i].first; }) + distinct(n, [&](uint64_t i) { return span[i].last; });
+}
+
+static Least least(const gm_span_vector &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), hidden = (uint64_t)a.hidden;
+    const uint64_t widths = distinct(n, [&](uint64_t i) { return a.span[i].last - a.span[i].first; });
+    return Sum(4.0 * (double)(n * hidden)).in(ends_of(a.span, n) * hidden * element).in((widths + (n > 0 ? 1 : 0)) * hidden * FLOAT).in(n * sizeof *a.span)
+        .in(a.drop.p != 0.0f ? n * TOKEN : 0).out((uint64_t)a.capacity * hidden * element);
+}
+
+static Least least(const gm_span_vector_grad &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), hidden = (uint64_t)a.hidden;
+    const uint64_t rows = a.add_dprojected ? ends_of(a.span, n) : 2 * (uint64_t)a.words;
+    return Sum(4.0 * (double)(n * hidden)).in(2 * n * hidden * element).in(n * sizeof *a.span).in(2 * ((uint64_t)a.sequences + 1) * INDEX)
+        .out(a.dprojected, rows * hidden * element, a.add_dprojected).out(a.dwidth, (uint64_t)a.widths * hidden * FLOAT, a.add_dwidth)
+        .out(a.dbias, hidden * FLOAT, a.add_dbias);
+}
+
+/* Rows of regions that entities look at; their places, those of none among them, lie in cu_scores. */
+template <class Args> static uint64_t regions_of(const Args &a, uint64_t n)
+{
+    std::set<int32_t> seen;
+    uint64_t rows = 0;
+    for (uint64_t i = 0; i < n; i++)
+        if (seen.insert(a.token[i].sequence).second) rows += (uint64_t)(a.cu_regions[a.token[i].sequence + 1] - a.cu_regions[a.token[i].sequence]);
+    return rows;
+}
+
+static Least least(const gm_region_scores &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), width = (uint64_t)a.width, places = (uint64_t)a.cu_scores[n];
+    return Sum(2.0 * (double)(places * width)).in((n + regions_of(a, n)) * width * element).in(n > 0 ? width * FLOAT : 0).in(n * (TOKEN + INDEX))
+        .in(a.drop.p != 0.0f ? n * sizeof *a.span : 0).in(a.target, places * FLOAT).out((places + n) * FLOAT + n * INDEX).out(a.target, places * FLOAT)
+        .out(a.target, DOUBLE, true);
+}
+
+static Least least(const gm_region_scores_grad &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), width = (uint64_t)a.width, places = (uint64_t)a.cu_scores[n], regions = regions_of(a, n);
+    const uint64_t rows = a.add_dq ? n : (uint64_t)a.capacity, keys = a.add_dkeys ? regions : (uint64_t)a.regions;
+    return Sum(4.0 * (double)(places * width)).in((n + regions) * width * element).in(n > 0 ? width * FLOAT : 0).in(n * (TOKEN + INDEX))
+        .in(places * FLOAT).out(a.dq, rows * width * element, a.add_dq).out(a.dkeys, keys * width * element, a.add_dkeys)
+        .out(a.dnull, width * FLOAT, a.add_dnull);
+}
+
+static uint64_t words_of(const gm_entity_span *span, uint64_t n)
+{
+    std::set<int32_t> seen;
+    for (uint64_t i = 0; i < n; i++)
+        for (int32_t w = span[i].first; w <= span[i].last; w++) seen.insert(w);
+    return seen.size();
+}
+
+static Least least(const gm_region_triplet &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), width = (uint64_t)a.width, places = (uint64_t)a.cu_scores[n] - n;
+    return Sum(8.0 * (double)(places * width)).in((words_of(a.span, n) + regions_of(a, n)) * width * element).in(places * FLOAT)
+        .in(n * (TOKEN + INDEX + sizeof *a.span)).out(2 * n * width * FLOAT + 3 * places * FLOAT).both(DOUBLE);
+}
+
+static Least least(const gm_region_triplet_grad &a, uint64_t element)
+{
+    const uint64_t n = (uint64_t)a.cu_entities[a.sequences], width = (uint64_t)a.width, places = (uint64_t)a.cu_scores[n] - n;
+    const uint64_t words = a.add_dh ? words_of(a.span, n) : (uint64_t)a.words, regions = (uint64_t)a.cu_regions[a.sequences];
+    return Sum(4.0 * (double)(places * width)).in(a.dv, regions * width * element + (n * width + 2 * places) * FLOAT).in(a.dh, n * (width * FLOAT + sizeof *a.span))
+        .out(a.dh, words * width * element, a.add_dh).out(a.dv, (a.add_dv ? regions : (uint64_t)a.regions) * width * element, a.add_dv);
 }
 
 static uint64_t crf_tables(int tags) { return ((uint64_t)tags * (uint64_t)tags + 2 * (uint64_t)tags) * FLOAT; }
