@@ -220,8 +220,26 @@ static void free_answering(answering *a)
 
 typedef struct settings {
     const char *model, *in, *device, *isa, *shard, *precision;
-    int64_t threads, tokens;
+    const char *layers; /* heads, a number or all */
+    double dropout;
+    int64_t threads, tokens, samples;
+    uint64_t seed;
 } settings;
+
+static gm_status parse_sampling(const settings *o, gm_sampling *s, gm_err *err)
+{
+    int64_t layers;
+    if (o->samples < 0 || o->samples > 1000000) return gm_fail(err, GM_ERR_USAGE, "--samples is 0 to 1000000, not %lld", (long long)o->samples);
+    if (!(o->dropout >= 0.0 && o->dropout < 1.0)) return gm_fail(err, GM_ERR_USAGE, "--sample-dropout is at least 0 and below 1, not %g", o->dropout);
+    *s = (gm_sampling){ .samples = (int32_t)o->samples, .p = (float)o->dropout };
+    if (strcmp(o->layers, "heads") == 0) return GM_OK;
+    s->layers = GM_SAMPLE_ALL;
+    if (strcmp(o->layers, "all") == 0) return GM_OK;
+    if (gm_parse_int(o->layers, &layers, err) != GM_OK || layers < 1 || layers > GM_ENCODER_MAX_LAYERS)
+        return gm_fail(err, GM_ERR_USAGE, "--sample-layers is heads, all, or the number of last layers of the encoder, not \"%s\"", o->layers);
+    s->layers = (int32_t)layers;
+    return GM_OK;
+}
 
 static gm_status predict(const settings *o, gm_err *err)
 {
@@ -237,10 +255,17 @@ static gm_status predict(const settings *o, gm_err *err)
     if (o->shard != NULL) GM_TRY(parse_shard(o->shard, &s, err));
     if (strcmp(o->precision, "fp32") != 0 && strcmp(o->precision, "bf16") != 0)
         return gm_fail(err, GM_ERR_USAGE, "--precision is fp32 or bf16, not \"%s\"", o->precision);
+    gm_sampling sampling;
+    GM_TRY(parse_sampling(o, &sampling, err));
     GM_TRY(gm_backend_open(o->device, o->isa, strcmp(o->precision, "bf16") == 0 ? GM_BF16 : GM_FP32, &backend, err));
     gm_status status = gm_model_load(o->model, false, &model, err);
+    int32_t layer;
+    if (status == GM_OK) status = gm_sampling_layer(&sampling, &model, &layer, err);
     if (status == GM_OK) status = gm_workers_create(&workers, &backend, (int32_t)o->threads, err);
+    if (status == GM_OK) status = gm_workers_error(&workers, gm_workers_set_step(&workers, &(gm_step){ .seed = o->seed }), err);
+    workers.sampling = sampling;
     if (status == GM_OK) status = gm_workers_error(&workers, gm_params_place(&model.params, workers.whole), err);
+    if (status == GM_OK) status = gm_params_pack(&model.params, err);
     if (status == GM_OK) status = open_feed(&f, o->in, err);
     answering a = { .model = &model, .workers = &workers, .tokens = (int32_t)o->tokens };
     if (status == GM_OK) status = answer_feed(&a, &f, s, err);
@@ -261,7 +286,7 @@ const gm_command gm_predict_command = { "predict", "find entities: records in, r
 
 static int predict_main(int argc, char **argv)
 {
-    settings o = { .in = "-", .device = "cpu", .isa = "auto", .precision = "fp32", .threads = 2, .tokens = 2048 };
+    settings o = { .in = "-", .device = "cpu", .isa = "auto", .precision = "fp32", .threads = 2, .tokens = 2048, .layers = "heads", .dropout = 0.1, .seed = 42 };
     gm_option options[] = {
         { "model", GM_OPT_STR, &o.model, "DIR", "run folder (its best/) or model folder", true },
         { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin", false },
@@ -270,6 +295,10 @@ static int predict_main(int argc, char **argv)
         { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
         { "precision", GM_OPT_STR, &o.precision, "NAME", "fp32 or bf16", false },
+        { "samples", GM_OPT_INT, &o.samples, "T", "samples of dropout for the uncertainty of each entity; 0: none", false },
+        { "sample-layers", GM_OPT_STR, &o.layers, "N", "heads, so many last layers of the encoder as well, or all", false },
+        { "sample-dropout", GM_OPT_NUM, &o.dropout, "P", "probability of dropping in samples", false },
+        { "sample-seed", GM_OPT_U64, &o.seed, "N", "seed of the samples", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
     };
     bool done = false;

@@ -3,9 +3,9 @@
 #include "backend/device_memory.h"
 #include "dropout_entropy/dropout_entropy.h"
 
-gm_status gm_sample_sums_make(gm_tape *t, const gm_pack *entities, int32_t classes, gm_sample_sums *sums)
+gm_status gm_sample_sums_make(gm_tape *t, int32_t entities, int32_t classes, gm_sample_sums *sums)
 {
-    const size_t prob = (size_t)entities->capacity * (size_t)classes * sizeof(double), entropy = 2 * (size_t)entities->capacity * sizeof(double);
+    const size_t prob = (size_t)entities * (size_t)classes * sizeof(double), entropy = 2 * (size_t)entities * sizeof(double);
     GM_TRY(gm_tape_low(t, prob, &sums->prob));
     GM_TRY(gm_tape_low(t, entropy, &sums->entropy));
     GM_TRY(t->dev->memory->fill(t->dev, sums->prob, 0, prob));

@@ -18,8 +18,8 @@ typedef struct gm_sampled {
 /* Sums over samples, in device memory: prob [entities, classes] and entropy [entities, 2]. */
 typedef struct gm_sample_sums { double *prob, *entropy; } gm_sample_sums;
 
-/* Sums of zero for the entities of a pack. */
-gm_status gm_sample_sums_make(gm_tape *t, const gm_pack *entities, int32_t classes, gm_sample_sums *sums);
+/* Sums of zero. */
+gm_status gm_sample_sums_make(gm_tape *t, int32_t entities, int32_t classes, gm_sample_sums *sums);
 /* Adds the samples of x under a linear classifier with weight [classes, width] and bias [classes]. */
 gm_status gm_op_dropout_entropy(gm_tape *t, const gm_sampled *s, const gm_tensor *x, const gm_param *weight, const gm_param *bias, gm_sample_sums sums);
 

@@ -1,6 +1,6 @@
-/* gather: out[m] = drop(x[index[m]]): the state of each word's first piece. Indices are distinct. Dropout (site
- * GM_SITE_TAG_STATE) is by word: token[m] is the word's sequence and place. Rows from *n_rows to capacity are
- * set to zero. */
+/* gather: out[m] = drop(x[index[m]]): the state of each word's first piece, or rows repeated for samples of dropout. Indices
+ * are distinct where there is a backward. Dropout (site GM_SITE_TAG_STATE) is by word: token[m] is the word's sequence and
+ * place. Rows from *n_rows to capacity are set to zero. */
 #ifndef GM_GATHER_H
 #define GM_GATHER_H
 

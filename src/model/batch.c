@@ -214,7 +214,7 @@ static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const g
     fill_labels(s, a->label + (size_t)word_at * GM_SPAN_WIDTHS);
     gm_tags_encode(o->scheme, s->gold, s->gold_count, a->tag + word_at, s->text.words);
     a->key[b] = s->key;
-    a->draw[b] = o->draw;
+    a->draw[b] = o->draws != NULL ? o->draws[b] : o->draw;
     a->cu_tokens[b + 1] = at + s->text.count;
     a->cu_words[b + 1] = word_at + s->text.words;
     return GM_OK;
@@ -235,7 +235,7 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
         tokens += samples[i]->text.count;
         words += samples[i]->text.words;
     }
-    const int32_t token_room = capacity(b, most(tokens, o.tokens)), word_room = capacity(b, most(words, o.words)),
+    const int32_t token_room = o.is_exact ? tokens : capacity(b, most(tokens, o.tokens)), word_room = o.is_exact ? words : capacity(b, most(words, o.words)),
                   sequences = most(count, o.sequences);
     arrays a;
     const size_t bytes = lay_out(&a, NULL, sequences, token_room, word_room);

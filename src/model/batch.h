@@ -74,7 +74,9 @@ typedef struct gm_batch {
 typedef struct gm_batch_options {
     gm_tag_scheme scheme;
     uint32_t draw;                /* of dropout: the step */
+    const uint32_t *draws;        /* one for each sample instead; NULL: none */
     gm_touched *touched;          /* NULL: slot = ids */
+    bool is_exact;                /* capacities are what the samples need, on the cpu: see gm_packed_serves */
     int32_t tokens, words, sequences; /* capacities of at least so many, for captured steps; 0: what the samples need */
 } gm_batch_options;
 

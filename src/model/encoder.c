@@ -80,45 +80,48 @@ static gm_status predict_layer(gm_tape *t, gm_tensor *x, const layer_of *l)
     return GM_OK;
 }
 
-/* The layers but the last `left` ones. */
-static gm_status run_layers(const gm_encoder *e, gm_tape *t, const gm_batch *batch, int32_t left, gm_distances **bias, gm_tensor **states)
+/* Pieces' states behind the embedding, and what attention adds by distance (NULL where the family has none). */
+static gm_status embed(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_distances **bias, gm_tensor **x)
 {
     const gm_pack *tokens = &batch->tokens;
-    gm_tensor *sum, *x;
+    gm_tensor *sum;
     *bias = NULL;
     GM_TRY(gm_op_embedding(t, tokens, batch->ids, batch->slot, e->word, e->position, e->type, e->config.first_position, &sum));
     if (e->shape != NULL) GM_TRY(gm_op_embedding_bag(t, sum, batch->token_shape, GM_SHAPE_BAG, e->shape));
     GM_TRY(gm_op_residual_norm(t, tokens, sum, NULL, e->norm, e->norm_bias, e->config.eps,
-                               (gm_norm_sites){ .drop_out = GM_SITE_EMBEDDING }, NULL, &x));
-    if (e->distance != NULL) GM_TRY(gm_op_distance_bias(t, e->distance, &distances, bias));
-    for (int32_t i = 0; i < e->config.layers - left; i++) {
-        const layer_of l = { e, tokens, *bias, i };
+                               (gm_norm_sites){ .drop_out = GM_SITE_EMBEDDING }, NULL, x));
+    return e->distance != NULL ? gm_op_distance_bias(t, e->distance, &distances, bias) : GM_OK;
+}
+
+/* Layers first .. end - 1 over *x. */
+static gm_status run_layers(const gm_encoder *e, gm_tape *t, const gm_batch *batch, int32_t first, int32_t end, const gm_distances *bias, gm_tensor **x)
+{
+    for (int32_t i = first; i < end; i++) {
+        const layer_of l = { e, &batch->tokens, bias, i };
         if (!gm_tape_records(t))
-            GM_TRY(predict_layer(t, x, &l));
+            GM_TRY(predict_layer(t, *x, &l));
         else if (e->recomputes)
-            GM_TRY(gm_tape_recompute(t, x, run_layer, &l, sizeof l, &x));
+            GM_TRY(gm_tape_recompute(t, *x, run_layer, &l, sizeof l, x));
         else
-            GM_TRY(run_layer(t, x, &l, &x));
+            GM_TRY(run_layer(t, *x, &l, x));
     }
-    *states = x;
     return GM_OK;
 }
 
 gm_status gm_encoder_forward(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states)
 {
     gm_distances *bias;
-    return run_layers(e, t, batch, 0, &bias, states);
+    GM_TRY(embed(e, t, batch, &bias, states));
+    return run_layers(e, t, batch, 0, e->config.layers, bias, states);
 }
 
-/* Behind attention the last layer works on each row alone, so it works on first pieces: with some 1.4 pieces a word that
+/* The last layer. Behind attention it works on each row alone, so it works on first pieces: with some 1.4 pieces a word that
  * is a twentieth less of a six-layer encoder's work. Masks are drawn for the pieces, so every number is the same. */
-gm_status gm_encoder_words(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states)
+static gm_status last_of_words(const gm_encoder *e, gm_tape *t, const gm_batch *batch, const gm_distances *bias, gm_tensor *x, gm_tensor **states)
 {
     const int32_t last = e->config.layers - 1;
     const gm_encoder_layer *l = &e->layer[last];
-    gm_distances *bias;
-    gm_tensor *x, *mixed, *first, *residual, *attended, *x1;
-    GM_TRY(run_layers(e, t, batch, 1, &bias, &x));
+    gm_tensor *mixed, *first, *residual, *attended, *x1;
     GM_TRY(gm_layer_mix(l, last, e->config.heads, t, &batch->tokens, bias, x, &mixed));
     GM_TRY(gm_op_gather(t, mixed, &batch->words, batch->first_piece, 0, &first));
     GM_TRY(gm_op_gather(t, x, &batch->words, batch->first_piece, 0, &residual));
@@ -126,4 +129,38 @@ gm_status gm_encoder_words(const gm_encoder *e, gm_tape *t, const gm_batch *batc
     GM_TRY(gm_op_residual_norm(t, &batch->firsts, attended, residual, l->norm1, l->norm1_bias, e->config.eps,
                                (gm_norm_sites){ .drop = GM_SITE_ATTENTION_OUT, .layer = last }, NULL, &x1));
     return gm_encoder_ffn_block(e, last, t, &batch->firsts, x1, states);
+}
+
+gm_status gm_encoder_words(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states)
+{
+    gm_distances *bias;
+    gm_tensor *x;
+    GM_TRY(embed(e, t, batch, &bias, &x));
+    GM_TRY(run_layers(e, t, batch, 0, e->config.layers - 1, bias, &x));
+    return last_of_words(e, t, batch, bias, x, states);
+}
+
+/* Layers of prediction work in place, but the last one leaves its input as it is. */
+gm_status gm_encoder_words_keeping(const gm_encoder *e, gm_tape *t, const gm_batch *batch, int32_t layer, gm_tensor **before, gm_tensor **states)
+{
+    const int32_t last = e->config.layers - 1;
+    gm_distances *bias;
+    gm_tensor *x;
+    GM_TRY(embed(e, t, batch, &bias, &x));
+    GM_TRY(run_layers(e, t, batch, 0, layer, bias, &x));
+    *before = x;
+    if (layer < last) {
+        GM_TRY(gm_tape_like(t, x, x->cols, before));
+        GM_TRY(gm_tape_move(t, x, *before));
+    }
+    GM_TRY(run_layers(e, t, batch, layer, last, bias, &x));
+    return last_of_words(e, t, batch, bias, x, states);
+}
+
+gm_status gm_encoder_words_from(const gm_encoder *e, gm_tape *t, const gm_batch *batch, int32_t layer, gm_tensor *before, gm_tensor **states)
+{
+    gm_distances *bias = NULL;
+    if (e->distance != NULL) GM_TRY(gm_op_distance_bias(t, e->distance, &distances, &bias));
+    GM_TRY(run_layers(e, t, batch, layer, e->config.layers - 1, bias, &before));
+    return last_of_words(e, t, batch, bias, before, states);
 }

@@ -51,5 +51,9 @@ gm_status gm_encoder_declare(gm_encoder *e, gm_params *ps, bool with_pooler, boo
 gm_status gm_encoder_forward(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states);
 /* The same states, of each word's first piece only: [words, hidden], with less work. */
 gm_status gm_encoder_words(const gm_encoder *e, gm_tape *t, const gm_batch *batch, gm_tensor **states);
+/* In prediction: gm_encoder_words that also leaves the states [tokens, hidden] in front of layer `layer` (from 0) in *before. */
+gm_status gm_encoder_words_keeping(const gm_encoder *e, gm_tape *t, const gm_batch *batch, int32_t layer, gm_tensor **before, gm_tensor **states);
+/* In prediction: the states of words from the states in front of layer `layer`, which are lost. */
+gm_status gm_encoder_words_from(const gm_encoder *e, gm_tape *t, const gm_batch *batch, int32_t layer, gm_tensor *before, gm_tensor **states);
 
 #endif

@@ -34,11 +34,21 @@ gm_status gm_span_head_declare(gm_span_head *h, gm_params *ps, int32_t hidden, i
     return declare(ps, "span.out.bias", types + 1, 1, head_vector, (gm_param **)&h->logits.out_bias, err);
 }
 
+gm_status gm_span_head_project(const gm_span_head *h, gm_tape *t, gm_tensor *states, gm_tensor **projected)
+{
+    return gm_op_linear(t, states, h->project, NULL, GM_LINEAR_PLAIN, projected);
+}
+
+gm_status gm_span_head_logits(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *projected, bool with_loss, float **logits)
+{
+    return gm_op_span_logits(t, &b->words, projected, h->logits, with_loss ? b->span_label : NULL, logits);
+}
+
 gm_status gm_span_head_forward(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, bool with_loss, float **logits)
 {
     gm_tensor *projected;
-    GM_TRY(gm_op_linear(t, states, h->project, NULL, GM_LINEAR_PLAIN, &projected));
-    return gm_op_span_logits(t, &b->words, projected, h->logits, with_loss ? b->span_label : NULL, logits);
+    GM_TRY(gm_span_head_project(h, t, states, &projected));
+    return gm_span_head_logits(h, t, b, projected, with_loss, logits);
 }
 
 /* Softmax probability of the best class of one span. */
@@ -49,7 +59,7 @@ static gm_found best_class(const float *logits, int32_t classes)
     for (int32_t c = 1; c < classes; c++)
         if (logits[c] > logits[best]) best = c;
     for (int32_t c = 0; c < classes; c++) sum += expf(logits[c] - logits[best]);
-    return (gm_found){ .type = best - 1, .score = 1.0f / sum };
+    return (gm_found){ .type = best - 1, .score = 1.0f / sum, .u = gm_no_uncertainty };
 }
 
 static int by_score(const void *a, const void *b)
@@ -156,7 +166,7 @@ int32_t gm_crf_spans(const gm_crf_head *h, const int32_t *path, const float *mar
     for (int32_t i = 0; i < count; i++) {
         float sum = 0.0f;
         for (int32_t w = scratch[i].start; w <= scratch[i].end; w++) sum += marginal[(size_t)w * (size_t)h->tags + (size_t)path[w]];
-        found[i] = (gm_found){ scratch[i].start, scratch[i].end, scratch[i].type, sum / (float)(scratch[i].end - scratch[i].start + 1) };
+        found[i] = (gm_found){ scratch[i].start, scratch[i].end, scratch[i].type, sum / (float)(scratch[i].end - scratch[i].start + 1), gm_no_uncertainty };
     }
     return count;
 }

@@ -49,8 +49,21 @@ void gm_model_destroy(gm_model *m);
 
 /* Forward pass and loss of one shard, recorded on the tape: its loss is added to *t->loss. */
 gm_status gm_model_loss(const gm_model *m, gm_tape *t, const gm_batch *b);
+/* What a pass of prediction leaves on its tape for samples of dropout (model/uncertainty.h). */
+typedef struct gm_trace {
+    int32_t layer;            /* asked for: states in front of this layer; below 0: none */
+    gm_tensor *before;        /* these states [pieces, hidden]; NULL where none were asked for */
+    gm_tensor *projected;     /* of the span head */
+    const float *marginal;    /* [words, tags] of the tagger, in host memory */
+} gm_trace;
+
+/* States of words with what their shapes add, all that a head sees. In prediction it may begin with the states in front of
+ * a layer, which are lost; `before` NULL: with the pieces. */
+gm_status gm_model_words(const gm_model *m, gm_tape *t, const gm_batch *b, int32_t layer, gm_tensor *before, gm_tensor **states);
 /* Entities of each sentence of a batch, in order of start, in host memory until the pass ends: sentence s has found[first[s]] ..
  * found[first[s + 1] - 1]. */
 gm_status gm_model_find(const gm_model *m, gm_tape *t, const gm_batch *b, gm_found **found, int32_t **first);
+/* The same, and a trace of the pass: *trace names the layer. */
+gm_status gm_model_find_traced(const gm_model *m, gm_tape *t, const gm_batch *b, gm_trace *trace, gm_found **found, int32_t **first);
 
 #endif

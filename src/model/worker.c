@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/device_memory.h"
+#include "backend/packed.h"
 #include "base/memory.h"
 
 /* Address space only: pages are taken as they are touched. */
@@ -16,7 +17,7 @@ static gm_status make_worker(gm_worker *w, const gm_backend *backend, gm_err *er
     if (backend->memory->is_host) GM_TRY(gm_arena_init(&w->arena, ARENA_BYTES, err));
     GM_TRY(gm_arena_init(&w->notes, NOTES_BYTES, err));
     w->dev.err = &w->err;
-    w->batch.dev = &w->dev;
+    w->batch.dev = w->drawn.dev = &w->dev;
     w->tape = (gm_tape){ .k = &backend->kernels, .dev = &w->dev, .arena = &w->arena, .notes = &w->notes, .err = &w->err };
     return GM_OK;
 }
@@ -66,6 +67,7 @@ void gm_workers_destroy(gm_workers *w)
     for (int32_t i = 0; w->items != NULL && i < w->count; i++) {
         gm_worker *k = &w->items[i];
         gm_batch_free(&k->batch);
+        gm_batch_free(&k->drawn);
         gm_arena_destroy(&k->arena);
         gm_arena_destroy(&k->notes);
         if (k->lent != NULL) k->dev.memory->release(&k->dev, k->lent);
@@ -147,10 +149,13 @@ void gm_entities_free(gm_entity *entities, int32_t count)
     gm_free(entities);
 }
 
+enum { MAX_SENTENCES = 4096 }; /* of a batch */
+
 typedef struct prediction {
     const gm_model *model;
     const gm_sample *samples;
     const size_t *first;      /* [batches + 1] */
+    gm_sampling sampling;
     gm_entity **entities;
     int32_t *count;
 } prediction;
@@ -166,7 +171,7 @@ static gm_status to_entities(const gm_model *m, const gm_found *found, int32_t c
     for (int32_t i = 0; i < count; i++) {
         gm_entity *e = &(*to)[(*to_count)++];
         *e = (gm_entity){ .start = found[i].start, .end = found[i].end, .score = (double)found[i].score, .region_score = (double)NAN,
-                           .uncertainty = gm_no_uncertainty };
+                           .uncertainty = found[i].u };
         e->type = gm_strdup(m->labels.names[found[i].type]);
         e->extra = gm_strdup(origin);
         if (e->type == NULL || e->extra == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for an entity");
@@ -174,50 +179,81 @@ static gm_status to_entities(const gm_model *m, const gm_found *found, int32_t c
     return GM_OK;
 }
 
-/* A pass of prediction: found and first are the batch's. */
-typedef struct finding { const gm_model *model; gm_found *found; int32_t *first; } finding;
+/* A pass of prediction; is_measured: on a device that does nothing. */
+typedef struct finding { const gm_model *model; const gm_sampling *sampling; gm_findings all; bool is_measured; } finding;
 
 static gm_status find(gm_worker *w, void *context)
 {
     finding *f = context;
     gm_tape_begin(&w->tape, NULL, 0.0f, NULL);
-    return gm_model_find(f->model, &w->tape, &w->batch, &f->found, &f->first);
+    GM_TRY(gm_sampling_layer(f->sampling, f->model, &f->all.trace.layer, &w->err));
+    GM_TRY(gm_model_find_traced(f->model, &w->tape, &w->batch, &f->all.trace, &f->all.found, &f->all.first));
+    if (f->sampling->samples == 0) return GM_OK;
+    return (f->is_measured ? gm_model_sample_room : gm_model_sample)(f->model, f->sampling, &w->tape, &f->all);
+}
+
+static int32_t pieces_of(const prediction *p, int32_t batch)
+{
+    int32_t pieces = 0;
+    for (size_t k = p->first[batch]; k < p->first[batch + 1]; k++) pieces += p->samples[k].text.count;
+    return pieces;
+}
+
+/* Whether the bits of a batch's products depend on nothing but the row. */
+static bool has_own_products(const gm_worker *w, const prediction *p, int32_t batch)
+{
+    return p->model->params.packed != NULL && gm_packed_serves(w->dev.element == 2 ? GM_BF16 : GM_FP32, pieces_of(p, batch));
 }
 
 static gm_status predict_batch(gm_worker *w, int32_t i, void *context)
 {
-    enum { MAX_SENTENCES = 4096 };
     const prediction *p = context;
     const gm_sample *samples[MAX_SENTENCES];
     const size_t from = p->first[i], n = p->first[i + 1] - from;
-    finding f = { .model = p->model };
+    finding f = { .model = p->model, .sampling = &p->sampling, .all = { .batch = &w->batch, .samples = samples, .drawn = &w->drawn } };
     for (size_t k = 0; k < n; k++) samples[k] = &p->samples[from + k];
-    GM_TRY(gm_batch_fill(&w->batch, samples, (int32_t)n, (gm_batch_options){ .scheme = p->model->options.scheme }, &w->err));
+    GM_TRY(gm_batch_fill(&w->batch, samples, (int32_t)n, (gm_batch_options){ .scheme = p->model->options.scheme, .is_exact = has_own_products(w, p, i) }, &w->err));
     if (!w->dev.memory->is_host) {
         size_t bytes;
+        f.is_measured = true;
         GM_TRY(gm_worker_measure(w, find, &f, &bytes));
+        f.is_measured = false;
         GM_TRY(gm_worker_reserve(w, bytes));
     }
     GM_TRY(find(w, &f));
     for (size_t k = 0; k < n; k++)
-        GM_TRY(to_entities(p->model, f.found + f.first[k], f.first[k + 1] - f.first[k], &p->entities[from + k], &p->count[from + k], &w->err));
+        GM_TRY(to_entities(p->model, f.all.found + f.all.first[k], f.all.first[k + 1] - f.all.first[k], &p->entities[from + k], &p->count[from + k], &w->err));
     return GM_OK;
 }
 
-/* Batches of consecutive samples: as many as fit the budget, at least one, at most 4096. */
+/* Cuts samples into batches of about equal pieces: as few as keep most of them within the budget, each of at least one sample and
+ * at most 4096. Where they are cut does not depend on the number of threads. */
 static int32_t cut(const gm_sample *samples, size_t count, int32_t tokens, size_t *first)
 {
     int32_t batches = 0;
-    int64_t held = 0;
+    int64_t total = 0, before = 0;
+    for (size_t i = 0; i < count; i++) total += samples[i].text.count;
+    const int64_t parts = (total + tokens - 1) / tokens;
     for (size_t i = 0; i < count; i++) {
-        if (i == 0 || held + samples[i].text.count > tokens || i - first[batches - 1] == 4096) {
-            first[batches++] = i;
-            held = 0;
-        }
-        held += samples[i].text.count;
+        /* A sample stands in the part that the middle of its pieces falls in. */
+        const int64_t middle = 2 * before + samples[i].text.count;
+        if (i == 0 || middle * parts >= 2 * total * batches || i - first[batches - 1] == MAX_SENTENCES) first[batches++] = i;
+        before += samples[i].text.count;
     }
     first[batches] = count;
     return batches;
+}
+
+/* One batch keeps all threads busy inside of operations, where its numbers do not depend on how many there are. */
+static gm_status predict_alone(gm_workers *w, prediction *p, gm_err *err)
+{
+    gm_worker *one = &w->items[0];
+    if (!has_own_products(one, p, 0)) return gm_workers_run(w, 1, predict_batch, p, err);
+    one->dev.threads = w->count;
+    const gm_status status = predict_batch(one, 0, p);
+    one->dev.threads = 1;
+    if (status != GM_OK && err != NULL) *err = one->err;
+    return status;
 }
 
 gm_status gm_predict(const gm_model *m, gm_workers *w, const gm_sample *samples, size_t sample_count, int32_t tokens,
@@ -228,8 +264,9 @@ gm_status gm_predict(const gm_model *m, gm_workers *w, const gm_sample *samples,
     size_t *first = gm_malloc((sample_count + 1) * sizeof *first);
     if (first == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu samples", sample_count);
     const int32_t batches = cut(samples, sample_count, tokens, first);
-    prediction p = { m, samples, first, entities, count };
-    const gm_status status = gm_workers_run(w, batches, predict_batch, &p, err);
+    prediction p = { m, samples, first, w->sampling, entities, count };
+    p.sampling.tokens = tokens;
+    const gm_status status = batches == 1 ? predict_alone(w, &p, err) : gm_workers_run(w, batches, predict_batch, &p, err);
     if (status != GM_OK)
         for (size_t i = 0; i < sample_count; i++) {
             gm_entities_free(entities[i], count[i]);

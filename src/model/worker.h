@@ -4,13 +4,13 @@
 #define GM_MODEL_WORKER_H
 
 #include "backend/backend.h"
-#include "model/model.h"
+#include "model/uncertainty.h"
 
 typedef struct gm_worker {
     gm_device dev;
     gm_arena arena, notes;
     gm_tape tape;
-    gm_batch batch;           /* for prediction */
+    gm_batch batch, drawn;    /* for prediction, and for samples of dropout */
     gm_err err;
     void *lent;               /* device memory of the arena; NULL on the cpu, whose pages come as they are touched */
     int32_t moves;            /* how often the arena got new memory: what was captured before is of no use */
@@ -22,7 +22,8 @@ typedef struct gm_workers {
     int32_t count;
     gm_device *whole;         /* a device whose operations use all threads: for what is done once a step */
     gm_device threads;        /* it lies here where a worker's does not serve */
-    gm_mirror step;           /* gm_step of all devices; all zero at first, as prediction likes it */
+    gm_mirror step;           /* gm_step of all devices; all zero at first, as prediction without samples likes it */
+    gm_sampling sampling;     /* of gm_predict; none at first. Its tokens are gm_predict's */
 } gm_workers;
 
 /* On the cpu `count` threads; elsewhere one worker. */
