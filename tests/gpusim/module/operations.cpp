@@ -18,6 +18,7 @@ extern "C" {
 #include "crf_decode/crf_decode.h"
 #include "cross_entropy/cross_entropy.h"
 #include "distance_bias/distance_bias.h"
+#include "dropout_entropy/dropout_entropy.h"
 #include "embedding/embedding.h"
 #include "embedding_bag/embedding_bag.h"
 #include "gather/gather.h"
@@ -305,6 +306,22 @@ static Least least(const gm_crf_decode &a, uint64_t)
     const uint64_t words = (uint64_t)a.cu_words[a.sequences], tags = (uint64_t)a.tags, sequences = (uint64_t)a.sequences;
     return Sum(6.0 * (double)(words * tags * tags)).in(words * tags * FLOAT).in(crf_tables(a.tags)).in(a.allowed, (tags + 1) * (tags + 1))
         .in((sequences + 1) * INDEX).out(words * INDEX + 2 * sequences * FLOAT).out(a.marginal, words * tags * FLOAT);
+}
+
+/* Rows of classes count once a sequence that has an entity. */
+static Least least(const gm_dropout_entropy &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_rows, a.capacity), row = (uint64_t)a.width, samples = (uint64_t)a.samples;
+    std::set<int32_t> met;
+    uint64_t rows = 0, classes = 0;
+    for (uint64_t e = 0; e < n; e++) {
+        const int32_t s = a.token[e].sequence;
+        const uint64_t own = a.cu_rows ? (uint64_t)(a.cu_rows[s + 1] - a.cu_rows[s]) : (uint64_t)a.classes;
+        if (a.cu_rows ? met.insert(s).second : e == 0) rows += own;
+        classes += own + (a.null ? 1 : 0);
+    }
+    return Sum(2.0 * (double)(samples * classes * row)).in(n * (a.step ? samples : 1) * row * element).in(rows * row * element).in(a.null, row * FLOAT)
+        .in(a.bias, rows * FLOAT).in(n * TOKEN).in(a.drop.p != 0.0f ? n * sizeof(gm_entity_span) : 0).both((classes + 2 * n) * DOUBLE);
 }
 
 static Least least(const gm_grad_norm &a, uint64_t)
