@@ -130,7 +130,7 @@ static __device__ __forceinline__ void add_sample(const float z[SLOTS], int clas
     to->others += (double)(others * (log_sum - moment / sum));
 }
 
-template <class T> static __global__ void __launch_bounds__(WARPS * 32) entropy_kernel(entropy_args<T> a)
+template <class T> static __global__ void __launch_bounds__(WARPS * 32, 4) entropy_kernel(entropy_args<T> a)
 {
     GM_DYN_SMEM(float4, states);
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, e = (int)blockIdx.x * WARPS + warp;
