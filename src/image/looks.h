@@ -24,16 +24,16 @@ typedef enum gm_tone {
     GM_TONE_GLASS
 } gm_tone;
 
-typedef struct gm_part {
+typedef struct gm_look_part {
     gm_shape shape;
     gm_tone tone;
     int8_t count;  /* of GM_POLYGON: its points; of GM_STAR: its spikes */
     int8_t at[20]; /* percent of the object's box: x1 y1 x2 y2, or x y of each point */
-} gm_part;
+} gm_look_part;
 
 typedef struct gm_look {
     const char *types; /* "PER|person": entity types in any case; NULL: the look of no type */
-    const gm_part *part;
+    const gm_look_part *part;
     int32_t count;
 } gm_look;
 

@@ -116,7 +116,7 @@ static gm_point point_in(gm_box box, int x, int y, bool is_mirrored)
     return (gm_point) { box.x1 + across * (box.x2 - box.x1), box.y1 + y / 100.0 * (box.y2 - box.y1) };
 }
 
-static void draw_part(gm_image *image, const gm_part *part, gm_box box, const dress *d, bool is_mirrored)
+static void draw_part(gm_image *image, const gm_look_part *part, gm_box box, const dress *d, bool is_mirrored)
 {
     const gm_fill fill = fill_of(part->tone, d, box);
     if (part->shape == GM_POLYGON) {

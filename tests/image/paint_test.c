@@ -100,7 +100,7 @@ static void every_look_reaches_all_sides_of_its_box(void **state)
         int low[2] = { 100, 100 }, high[2] = { 0, 0 };
         assert_true((look->types != NULL) == (i < gm_typed_looks));
         for (int32_t p = 0; p < look->count; p++) {
-            const gm_part *part = &look->part[p];
+            const gm_look_part *part = &look->part[p];
             const int points = part->shape == GM_POLYGON ? part->count : 2;
             assert_true(points >= 2 && points <= (int)sizeof part->at / 2);
             for (int k = 0; k < 2 * points; k++) {
