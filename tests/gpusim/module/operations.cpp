@@ -23,7 +23,9 @@ extern "C" {
 #include "embedding_bag/embedding_bag.h"
 #include "gather/gather.h"
 #include "grad_norm/grad_norm.h"
+#include "image_embedding/image_embedding.h"
 #include "linear/linear.h"
+#include "patches/patches.h"
 #include "region_scores/region_scores.h"
 #include "region_triplet/region_triplet.h"
 #include "residual_norm/residual_norm.h"
@@ -92,6 +94,25 @@ static Least least(const gm_embedding_bag_grad &a, uint64_t element)
 {
     const uint64_t n = count_of(a.n_rows, a.capacity), row = (uint64_t)a.width, bag = (uint64_t)a.bag;
     return Sum((double)(n * bag * row)).in(n * bag).in(n * row * element).out(a.dtable, (uint64_t)a.rows * row * FLOAT, a.add);
+}
+
+static Least least(const gm_patches &a, uint64_t element)
+{
+    const uint64_t across = (uint64_t)(a.side / a.patch), area = (uint64_t)(a.patch * a.patch), n = count_of(a.n_images, a.images), images = (uint64_t)a.images;
+    const uint64_t values = 3 * across * across * area;
+    return Sum(2.0 * (double)(n * values)).in(n * values).out(images * (values + 3 * area) * element).out((images + 2) * INDEX);
+}
+
+static Least least(const gm_image_embedding &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_images, a.images), width = (uint64_t)a.width, place = (uint64_t)a.rows * width;
+    return Sum((double)(n * (place + width))).in((place + width) * FLOAT).both(n * place * element);
+}
+
+static Least least(const gm_image_embedding_grad &a, uint64_t element)
+{
+    const uint64_t n = count_of(a.n_images, a.images), width = (uint64_t)a.width, place = (uint64_t)a.rows * width;
+    return Sum((double)(n * place)).in(n * place * element).out(a.dclass_token, width * FLOAT, a.add_dclass_token).out(a.dposition, place * FLOAT, a.add_dposition);
 }
 
 static Least least(const gm_gather &a, uint64_t element)
