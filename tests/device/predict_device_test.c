@@ -45,6 +45,35 @@ static void the_crf_head(void **state)
     as_on_the_cpu(GM_HEAD_CRF, false);
 }
 
+/* With samples of dropout; a batch of copies takes no more memory than was measured. */
+static void sampled_as_on_the_cpu(gm_head_kind head, bool is_nested)
+{
+    static const int32_t layers[] = { 0, 1, GM_SAMPLE_ALL };
+    for (size_t d = 0; d < GM_LEN(layers); d++) {
+        sampling = (gm_sampling) { .samples = 3, .layers = layers[d], .p = 0.2f };
+        as_on_the_cpu(head, is_nested);
+    }
+    sampling = (gm_sampling) { 0 };
+}
+
+static void samples_of_the_span_head(void **state)
+{
+    (void)state;
+    sampled_as_on_the_cpu(GM_HEAD_SPAN, false);
+}
+
+static void samples_of_the_nested_span_head(void **state)
+{
+    (void)state;
+    sampled_as_on_the_cpu(GM_HEAD_SPAN, true);
+}
+
+static void samples_of_the_crf_head(void **state)
+{
+    (void)state;
+    sampled_as_on_the_cpu(GM_HEAD_CRF, false);
+}
+
 int main(void)
 {
     if (gm_synth(&(gm_synth_options) { .split = "train", .seed = 3, .count = SAMPLES }, &records, &err) != GM_OK) {
@@ -55,6 +84,9 @@ int main(void)
         cmocka_unit_test(the_span_head),
         cmocka_unit_test(the_nested_span_head),
         cmocka_unit_test(the_crf_head),
+        cmocka_unit_test(samples_of_the_span_head),
+        cmocka_unit_test(samples_of_the_nested_span_head),
+        cmocka_unit_test(samples_of_the_crf_head),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     gm_records_free(&records);

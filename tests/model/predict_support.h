@@ -10,6 +10,8 @@
 enum { SAMPLES = 48, MAX_LEN = 48 };
 
 static gm_records records; /* SAMPLES of them; the test makes and frees them */
+static gm_sampling sampling; /* of predict_on; none at first */
+static const uint64_t sampling_seed = 17;
 
 static inline gm_model make_model(gm_head_kind head, bool is_nested)
 {
@@ -44,6 +46,8 @@ static inline void predict_on(const char *device, gm_model *m, const gm_records 
     assert_ok(gm_backend_open(device, "auto", GM_FP32, &backend, &err));
     assert_ok(gm_workers_create(&workers, &backend, threads, &err));
     assert_ok(gm_params_place(&m->params, workers.whole));
+    assert_ok(gm_workers_error(&workers, gm_workers_set_step(&workers, &(gm_step) { .seed = sampling_seed }), &err));
+    workers.sampling = sampling;
     for (int32_t i = 0; i < SAMPLES; i++)
         assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->tokenizer, &m->labels, MAX_LEN,
                                  with_gold, &err));
@@ -63,7 +67,20 @@ static inline void answer_free(answer *a)
     for (int32_t i = 0; i < SAMPLES; i++) gm_entities_free(a->entities[i], a->count[i]);
 }
 
-/* Compares and frees `got`; returns the largest difference of probabilities. */
+/* The numbers of both; absent in both is equal. */
+static inline double apart(const gm_uncertainty *x, const gm_uncertainty *y)
+{
+    const double a[] = { x->span, x->type, x->span_norm, x->type_norm, x->span_expected, x->type_expected };
+    const double b[] = { y->span, y->type, y->span_norm, y->type_norm, y->span_expected, y->type_expected };
+    double worst = 0.0;
+    for (size_t i = 0; i < GM_LEN(a); i++) {
+        if (isnan(a[i]) != isnan(b[i])) return INFINITY;
+        if (!isnan(a[i])) worst = fmax(worst, fabs(a[i] - b[i]));
+    }
+    return worst;
+}
+
+/* Compares and frees `got`; returns the largest difference of probabilities and uncertainties. */
 static inline double same(const answer *want, answer *got, double tolerance)
 {
     double worst = 0;
@@ -74,9 +91,10 @@ static inline double same(const answer *want, answer *got, double tolerance)
             const gm_entity *x = &want->entities[i][k], *y = &got->entities[i][k];
             assert_true(x->start == y->start && x->end == y->end);
             assert_string_equal(x->type, y->type);
-            const double off = fabs(x->score - y->score);
+            const double off = fmax(fabs(x->score - y->score), apart(&x->uncertainty, &y->uncertainty));
             if (!(off <= tolerance))
-                fail_msg("sample %d, entity %d: probability %.9g, expected %.9g", i, k, y->score, x->score);
+                fail_msg("sample %d, entity %d: probability %.9g, expected %.9g; uncertainties apart by %.9g", i, k, y->score,
+                         x->score, apart(&x->uncertainty, &y->uncertainty));
             worst = fmax(worst, off);
         }
     }
