@@ -69,8 +69,8 @@ static void round_trip_keeps_unknown_members_and_long_numbers(void **state)
         "\"uncertainty\":{\"span\":0.30000000000000004}, \"was\":797970123456789013} , "
         "{\"end\":0,\"start\":0,\"type\":\"Y\"}] , \"last\":null }",
         "{\"id\": \"1\", \"tokens\": [\"a\"], \"image\": null, \"size\": null, \"entities\": "
-        "[{\"start\": 0, \"end\": 0, \"type\": \"X\", \"fine\": null, \"boxes\": [], \"k\\u0041\":-0.10,"
-        "\"uncertainty\":{\"span\":0.30000000000000004},\"was\":797970123456789013}, "
+        "[{\"start\": 0, \"end\": 0, \"type\": \"X\", \"fine\": null, \"boxes\": [], "
+        "\"uncertainty\": {\"span\": 0.30000000000000004}, \"k\\u0041\":-0.10,\"was\":797970123456789013}, "
         "{\"start\": 0, \"end\": 0, \"type\": \"Y\", \"fine\": null, \"boxes\": []}], "
         "\"tweet\":797970123456789012,\"seed\":18446744073709551615,\"n\":{\"a\" : [1, {}]},\"last\":null}\n");
 }
@@ -84,6 +84,43 @@ static void round_trip_keeps_numbers(void **state)
         "{\"id\": \"1\", \"tokens\": [\"a\"], \"image\": null, \"size\": null, \"entities\": [{\"start\": 0, "
         "\"end\": 0, \"type\": \"X\", \"fine\": null, \"boxes\": [[0.1, 0.30000000000000004, 600, 1000]], "
         "\"score\": 1e-300, \"region_score\": 0}]}\n");
+}
+
+static void round_trip_keeps_uncertainty(void **state)
+{
+    (void)state;
+    static const char before[] = "{\"id\": \"1\", \"tokens\": [\"a\"], \"image\": null, \"size\": null, \"entities\": "
+                                 "[{\"start\": 0, \"end\": 0, \"type\": \"X\", \"fine\": null, \"boxes\": []";
+    static const char *const forms[][2] = {
+        { ",\"uncertainty\":{\"mine\" : [1],\"region_expected\":9,\"type_expected\":8,\"span_expected\":7,\"region_norm\":6,"
+          "\"type_norm\":5,\"span_norm\":4,\"region\":3,\"type\":0.1,\"span\":1e-3,\"yours\":797970123456789013}",
+          ", \"uncertainty\": {\"span\": 0.001, \"type\": 0.1, \"region\": 3, \"span_norm\": 4, \"type_norm\": 5, "
+          "\"region_norm\": 6, \"span_expected\": 7, \"type_expected\": 8, \"region_expected\": 9, \"mine\":[1],"
+          "\"yours\":797970123456789013}" },
+        { ",\"uncertainty\":{\"u\":{}},\"why\":1", ", \"uncertainty\": {\"u\":{}}, \"why\":1" },
+        { ",\"why\":1,\"uncertainty\":{ \"type\" : 0, \"span\":null }", ", \"uncertainty\": {\"type\": 0}, \"why\":1" },
+        { ",\"uncertainty\":{}", "" },
+        { ",\"uncertainty\":null,\"why\":1", ", \"why\":1" },
+    };
+    for (size_t i = 0; i < GM_LEN(forms); i++) {
+        char line[1024], wanted[1024];
+        snprintf(line, sizeof line, "%s%s}]}", before, forms[i][0]);
+        snprintf(wanted, sizeof wanted, "%s%s}]}\n", before, forms[i][1]);
+        check_round_trip(line, wanted);
+        check_round_trip(wanted, wanted);
+    }
+    gm_err err;
+    gm_record r;
+    assert_ok(parse("{\"id\":\"1\",\"tokens\":[\"a\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":\"X\",\"uncertainty\":"
+                    "{\"span\":1,\"type\":2,\"region\":3,\"span_norm\":4,\"type_norm\":5,\"region_norm\":6,"
+                    "\"span_expected\":7,\"type_expected\":8}},{\"start\":0,\"end\":0,\"type\":\"X\"}]}",
+                    &r, &err));
+    const gm_uncertainty *u = &r.entities[0].uncertainty, *none = &r.entities[1].uncertainty;
+    assert_true(u->span == 1 && u->type == 2 && u->region == 3 && u->span_norm == 4 && u->type_norm == 5);
+    assert_true(u->region_norm == 6 && u->span_expected == 7 && u->type_expected == 8 && isnan(u->region_expected));
+    assert_true(isnan(none->span) && isnan(none->type) && isnan(none->region) && isnan(none->span_norm));
+    assert_true(isnan(none->type_norm) && isnan(none->region_norm) && isnan(none->span_expected));
+    gm_record_free(&r);
 }
 
 static void round_trip_keeps_strange_words(void **state)
@@ -204,6 +241,16 @@ static const struct bad_line {
       "entities[1].boxes[0]: expected four numbers" },
     { "score a string", WITH_ENTITY("\"start\":1,\"end\":1,\"type\":\"X\",\"score\":\"1\""), GM_ERR_DATA,
       "entities[1].score: expected a number, found a string" },
+    { "uncertainty a number", WITH_ENTITY("\"start\":1,\"end\":1,\"type\":\"X\",\"uncertainty\":1"), GM_ERR_DATA,
+      "entities[1].uncertainty: expected an object, found a number" },
+    { "uncertainty of text", WITH_ENTITY("\"start\":1,\"end\":1,\"type\":\"X\",\"uncertainty\":{\"span\":\"1\"}"),
+      GM_ERR_DATA, "entities[1].uncertainty.span: expected a number, found a string" },
+    { "uncertainty below 0",
+      WITH_ENTITY("\"start\":1,\"end\":1,\"type\":\"X\",\"uncertainty\":{\"u\":1,\"region_norm\":-0.25}"), GM_ERR_DATA,
+      "entities[1].uncertainty.region_norm: expected a number from 0, found -0.25" },
+    { "uncertainty twice",
+      WITH_ENTITY("\"start\":1,\"end\":1,\"type\":\"X\",\"uncertainty\":{\"a\":1,\"a\":2}"), GM_ERR_DATA,
+      "entities[1].uncertainty.a: this member stands twice" },
     { "start twice", WITH_ENTITY("\"start\":1,\"start\":0,\"end\":1,\"type\":\"X\""), GM_ERR_DATA,
       "entities[1].start: this member stands twice" },
 };
@@ -229,7 +276,8 @@ static void infinite_numbers_are_not_written(void **state)
     gm_err err;
     char *words[] = { (char[]) { "a" } };
     gm_box box = { 0, 0, INFINITY, 1 };
-    gm_entity e = { .type = (char[]) { "X" }, .score = INFINITY, .region_score = NAN };
+    gm_entity e = { .type = (char[]) { "X" }, .score = INFINITY, .region_score = NAN,
+                    .uncertainty = gm_no_uncertainty };
     const gm_record r = {
         .id = (char[]) { "1" }, .tokens = words, .token_count = 1, .entities = &e, .entity_count = 1
     };
@@ -239,6 +287,11 @@ static void infinite_numbers_are_not_written(void **state)
     e.boxes = &box;
     e.box_count = 1;
     assert_refused(gm_record_write(&r, &out, &err), GM_ERR_NUMERIC, "a box of words 0 to 0 is not finite");
+    e.box_count = 0;
+    e.uncertainty.type_norm = INFINITY;
+    assert_refused(gm_record_write(&r, &out, &err), GM_ERR_NUMERIC, "uncertainty.type_norm of words 0 to 0 is inf");
+    e.uncertainty.type_norm = -0.5;
+    assert_refused(gm_record_write(&r, &out, &err), GM_ERR_NUMERIC, "uncertainty.type_norm of words 0 to 0 is -0.5");
     gm_buffer_free(&out);
 }
 
@@ -339,6 +392,7 @@ int main(void)
         cmocka_unit_test(reads_every_member),
         cmocka_unit_test(round_trip_keeps_unknown_members_and_long_numbers),
         cmocka_unit_test(round_trip_keeps_numbers),
+        cmocka_unit_test(round_trip_keeps_uncertainty),
         cmocka_unit_test(round_trip_keeps_strange_words),
         cmocka_unit_test(members_may_stand_in_any_order_and_spelling),
         cmocka_unit_test(box_without_inside_is_kept_and_marked),

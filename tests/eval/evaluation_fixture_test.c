@@ -33,6 +33,7 @@ static void fill_entity(gm_entity *e, const cJSON *from, int index)
     e->end = start != NULL ? (int)number(from, "end") : index;
     e->type = gm_strdup(cJSON_GetStringValue(member(from, "type")));
     e->score = e->region_score = NAN;
+    e->uncertainty = gm_no_uncertainty;
     e->boxes = gm_calloc((size_t)cJSON_GetArraySize(boxes), sizeof *e->boxes);
     const cJSON *b;
     cJSON_ArrayForEach(b, boxes)
@@ -108,9 +109,9 @@ static void check_score(const char *name, gm_score got, const cJSON *want)
 
 static void check_types(const gm_metrics *m, const char *score, const cJSON *want)
 {
-    assert_int_equal(m->type_count, cJSON_GetArraySize(want));
-    for (int32_t i = 0; i < m->type_count; i++) {
-        const gm_type_score *t = &m->types[i];
+    assert_int_equal(m->types.count, cJSON_GetArraySize(want));
+    for (int32_t i = 0; i < m->types.count; i++) {
+        const gm_type_score *t = &m->types.items[i];
         check_score(t->type, strcmp(score, "MNER") == 0 ? t->mner : t->gmner, member(want, t->type));
     }
 }

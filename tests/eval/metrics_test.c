@@ -8,7 +8,7 @@
 
 #include "base/memory.h"
 #include "base/philox.h"
-#include "eval/metrics.h"
+#include "eval/report.h"
 
 enum { WORDS = 8, MOST = 5 };
 
@@ -46,7 +46,8 @@ static gm_record blank(const char *id)
 static gm_entity *add_entity(gm_record *r, int32_t word, const char *type)
 {
     gm_entity *e = &r->entities[r->entity_count++];
-    *e = (gm_entity) { .start = word, .end = word, .type = text(type), .score = NAN, .region_score = NAN };
+    *e = (gm_entity) { .start = word, .end = word, .type = text(type), .score = NAN, .region_score = NAN,
+                       .uncertainty = gm_no_uncertainty };
     e->boxes = gm_calloc(3, sizeof *e->boxes);
     return e;
 }
@@ -167,11 +168,11 @@ static void scores_nest(void **state)
         assert_true(m.gmner.tp <= m.mner.tp && m.gmner.tp <= m.eeg.tp && m.mner.tp <= m.span.tp &&
                     m.eeg.tp <= m.span.tp);
         gm_score sum = { 0 };
-        for (int32_t i = 0; i < m.type_count; i++) {
-            sum.tp += m.types[i].mner.tp;
-            sum.n_pred += m.types[i].mner.n_pred;
-            sum.n_gold += m.types[i].mner.n_gold;
-            if (i > 0) assert_true(strcmp(m.types[i - 1].type, m.types[i].type) < 0);
+        for (int32_t i = 0; i < m.types.count; i++) {
+            sum.tp += m.types.items[i].mner.tp;
+            sum.n_pred += m.types.items[i].mner.n_pred;
+            sum.n_gold += m.types.items[i].mner.n_gold;
+            if (i > 0) assert_true(strcmp(m.types.items[i - 1].type, m.types.items[i].type) < 0);
         }
         assert_memory_equal(&sum, &m.mner, sizeof sum);
         gm_metrics_free(&m);
@@ -213,12 +214,12 @@ static void order_changes_nothing(void **state)
         gm_buffer before = { 0 }, after = { 0 };
         random_files(seed, &gold, &pred);
         gm_metrics m = score(&gold, &pred, by_words);
-        assert_ok(gm_metrics_json(&m, &before, &err));
+        assert_ok(gm_report_json(&(gm_report) { .metrics = &m }, &before, &err));
         gm_metrics_free(&m);
         turn_records(seed % 2 ? &gold : &pred);
         if (seed % 3 == 0) turn_records(seed % 2 ? &pred : &gold);
         m = score(&gold, &pred, by_words);
-        assert_ok(gm_metrics_json(&m, &after, &err));
+        assert_ok(gm_report_json(&(gm_report) { .metrics = &m }, &after, &err));
         assert_string_equal(before.data, after.data);
         gm_metrics_free(&m);
         gm_buffer_free(&before);
@@ -267,7 +268,7 @@ static void no_predictions_is_recall_zero_over_all_gold(void **state)
     assert_int_equal(m.missing, gold.count);
     assert_true(isnan(m.type_accuracy) && isnan(m.region_accuracy) && isnan(m.groundable_accuracy) &&
                 isnan(m.mean_iou));
-    assert_ok(gm_metrics_json(&m, &json, &err));
+    assert_ok(gm_report_json(&(gm_report) { .metrics = &m }, &json, &err));
     assert_non_null(strstr(json.data, "\"mean_iou\":null"));
     gm_buffer_free(&json);
     gm_metrics_free(&m);
@@ -344,15 +345,15 @@ static void report_forms(void **state)
     cJSON *parsed = NULL;
     random_files(3, &gold, &pred);
     gm_metrics m = score(&gold, &pred, by_offset);
-    assert_ok(gm_metrics_table(&m, &table, &err));
+    assert_ok(gm_report_table(&(gm_report) { .metrics = &m }, &table, &err));
     static const char *const lines[] = { "SPAN", "MNER", "EEG", "GMNER", "MISC", "macro F1", "without a prediction" };
     for (size_t i = 0; i < GM_LEN(lines); i++) assert_non_null(strstr(table.data, lines[i]));
-    assert_ok(gm_metrics_json(&m, &json, &err));
+    assert_ok(gm_report_json(&(gm_report) { .metrics = &m }, &json, &err));
     assert_ok(gm_json_parse(json.data, json.size, &parsed, &err));
     const cJSON *mner = cJSON_GetObjectItem(parsed, "mner");
     assert_int_equal(cJSON_GetObjectItem(mner, "n_gold")->valueint, m.mner.n_gold);
     assert_true(fabs(cJSON_GetObjectItem(mner, "f1")->valuedouble - gm_f1(m.mner)) < 1e-11);
-    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(parsed, "per_type")), m.type_count);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(parsed, "per_type")), m.types.count);
     assert_ok(gm_score_json((gm_score) { 1, 3, 3 }, &one, &err));
     assert_string_equal(
         one.data,
@@ -383,7 +384,7 @@ static void gold_without_boxes_is_named(void **state)
             }
         gm_metrics m = score(&gold, &pred, by_offset);
         assert_int_equal(m.groundable, boxed);
-        assert_ok(gm_metrics_table(&m, &table, &err));
+        assert_ok(gm_report_table(&(gm_report) { .metrics = &m }, &table, &err));
         assert_int_equal(strstr(table.data, "no gold entity has a box") != NULL, !has_boxes);
         gm_buffer_free(&table);
         gm_metrics_free(&m);

@@ -1,0 +1,30 @@
+/* Delegation: which parts of which predictions are handed on to something better and dearer, and from what uncertainty on
+ * that pays (docs/evaluation.md, "Thresholds"). */
+#ifndef GM_EVAL_THRESHOLDS_H
+#define GM_EVAL_THRESHOLDS_H
+
+#include "eval/verdicts.h"
+
+/* A part is delegated when its normalised uncertainty is strictly larger; 1 delegates nothing. */
+typedef struct gm_thresholds { double of[GM_PARTS]; } gm_thresholds;
+bool gm_delegates(const gm_uncertainty *u, const gm_thresholds *t, gm_part part); /* false where it is absent */
+
+typedef struct gm_delegation {
+    gm_thresholds thresholds;
+    int64_t predictions;
+    int64_t calls[GM_PARTS];     /* delegated */
+    int64_t corrected[GM_PARTS]; /* delegated, and it was wrong */
+    int64_t wrong[GM_PARTS];     /* with type and region against the gold entity that the span is, or should be */
+    gm_score before, after;      /* GMNER as predicted, and with the delegated parts put right */
+    double cost;                 /* calls' share of the predictions in percent, times the cost of one percent */
+    double gain;                 /* 100 (F1 after - F1 before) - cost: what was made as large as possible */
+} gm_delegation;
+
+/* What these thresholds give. call_cost: points of F1 (of 100) for each percent of calls. */
+gm_status gm_thresholds_score(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, double call_cost,
+                              const gm_thresholds *t, gm_delegation *d, gm_err *err);
+/* The thresholds with the largest gain. GM_ERR_DATA when no prediction carries a normalised uncertainty. */
+gm_status gm_thresholds_pick(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, double call_cost,
+                             gm_delegation *d, gm_err *err);
+
+#endif
