@@ -28,7 +28,8 @@ quickstart: setup
 	tools/get-weights minilm
 	tools/quickstart $(BUILD)
 
-test: setup
+test:
+	tools/setup tests
 	JOBS=$(JOBS) tools/test
 
 test-gpu:

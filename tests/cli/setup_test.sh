@@ -20,7 +20,7 @@ echo "apt-get \$*" >> $scratch/calls
 END
 tool apt-cache <<< "printf '%s\n' 'Package: clang' 'Breaks: clang-3.2' 'Depends: clang-14 (>= 14~)' 'Replaces: clang-3.2'"
 tool id <<< "echo \$GMT_UID"
-setup() { : > "$scratch/calls"; env -i PATH="$fake" GMT_UID="$1" bash tools/setup; }
+setup() { : > "$scratch/calls"; env -i PATH="$fake" GMT_UID="$1" bash tools/setup "${@:2}"; }
 no_call() { [ ! -s "$scratch/calls" ] || fail "$1 called $(cat "$scratch/calls")"; }
 
 : > "$scratch/absent"
@@ -46,6 +46,11 @@ rm "$scratch/offline"
 
 echo clang > "$scratch/absent"
 check "only what skips tests is missing" 0 "" "Missing: nothing that the build needs; for all tests also: clang" setup 1000
+
+echo chromium > "$scratch/absent"
+check "a build needs no browser" 0 "" "" setup 0
+no_call "a build needs no browser"
+check "the tests do" 0 "" "installing: +chromium" setup 0 tests
 
 rm "$fake/dpkg-query"
 check "no Debian" 0 "" "no dpkg here" setup 0
