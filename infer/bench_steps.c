@@ -207,6 +207,7 @@ gm_status gm_bench_prediction(gm_bench *b, gm_err *err)
     a.seconds = gm_calloc(a.count, sizeof *a.seconds);
     gm_status status = a.entities != NULL && a.found != NULL && a.seconds != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu sentences", a.count);
     if (status == GM_OK) status = gm_workers_error(&b->run.workers, gm_workers_set_step(&b->run.workers, &none), err);
+    if (status == GM_OK) status = gm_params_pack(&b->run.model.params, err);
     if (status == GM_OK) status = one_by_one(b, &a, err);
     if (status == GM_OK) status = in_batches(b, &a, err);
     gm_free((void *)a.entities);

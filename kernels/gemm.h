@@ -19,5 +19,6 @@ gm_status gm_plans_create(gm_plans **plans, gm_err *err);
 void gm_plans_destroy(gm_plans *plans);
 int64_t gm_plans_count(const gm_plans *plans);
 const char *gm_gemm_library(void); /* name and version */
+bool gm_gemm_has_tiles(void);      /* whether it multiplies bf16 by tiles (AMX) here */
 
 #endif

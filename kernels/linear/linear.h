@@ -12,6 +12,7 @@ typedef enum gm_activation { GM_LINEAR_PLAIN, GM_LINEAR_GELU, GM_LINEAR_QUICK_GE
 struct gm_linear {
     const void *x;            /* [rows, in] */
     const void *w;            /* [out, in] of the activations' type: the float master, or its bf16 copy */
+    const void *packed;       /* the same as the CPU's prediction reads it (backend/packed.h), or NULL */
     const float *b;           /* [out] or NULL */
     void *pre;                /* [rows, out] x w^T + b, kept for backward; only with an activation, may be NULL in prediction */
     void *y;                  /* [rows, out]; not x */

@@ -1,4 +1,5 @@
-/* linear on the CPU: products by oneDNN, activations and the bias gradient as passes of their own. */
+/* linear on the CPU: products by oneDNN, activations and the bias gradient as passes of their own; prediction multiplies by packed
+ * weights instead where that is faster. */
 #include "linear/linear.h"
 
 #include <string.h>
@@ -11,6 +12,15 @@ static const gm_float_type TYPE = GM_HAS_BF16 ? GM_BF16 : GM_FP32;
 static inline float gelu(float x) { return GM_HAS_BF16 ? gm_gelu_coarse(x) : gm_gelu(x); }
 static inline float gelu_grad(float x) { return GM_HAS_BF16 ? gm_gelu_grad_coarse(x) : gm_gelu_grad(x); }
 
+/* What a row's sums become, before they are rounded. */
+static inline void activate(gm_activation act, float *restrict x, int32_t n)
+{
+    for (int32_t c = 0; act == GM_LINEAR_GELU && c < n; c++) x[c] = gelu(x[c]);
+    for (int32_t c = 0; act == GM_LINEAR_QUICK_GELU && c < n; c++) x[c] = gm_quick_gelu(x[c]);
+}
+
+#include "linear/packed_cpu.h"
+
 /* A loop for each, so that the compiler makes vector code of both. */
 static void activate_row(const gm_act *pre, gm_act *y, int32_t n, gm_activation act)
 {
@@ -22,6 +32,10 @@ static void activate_row(const gm_act *pre, gm_act *y, int32_t n, gm_activation 
 
 static gm_status linear_forward(const gm_linear *a, gm_device *dev)
 {
+    if (a->packed != NULL && a->pre == NULL && a->in > 0 && gm_packed_serves(TYPE, a->rows)) {
+        packed_forward(a, dev);
+        return GM_OK;
+    }
     const bool is_plain = a->act == GM_LINEAR_PLAIN;
     void *product = !is_plain && a->pre != NULL ? a->pre : a->y;
     GM_TRY(gm_gemm_run(&(gm_gemm){ .a = a->x, .b = a->w, .bias = a->b, .c = product, .in = TYPE, .out = TYPE,

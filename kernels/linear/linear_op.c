@@ -23,8 +23,9 @@ gm_status gm_op_linear(gm_tape *t, gm_tensor *x, const gm_param *w, const gm_par
     void *pre = NULL;
     GM_TRY(gm_tape_like(t, x, out, y));
     if (act != GM_LINEAR_PLAIN && gm_tape_records(t)) GM_TRY(gm_tape_low(t, (size_t)x->capacity * (size_t)out * t->dev->element, &pre));
-    GM_TRY(t->k->linear.forward(&(gm_linear){ .x = x->data, .w = w->weight, .b = b != NULL ? b->master : NULL, .pre = pre, .y = (*y)->data,
-                                              .act = act, .rows = x->capacity, .in = in, .out = out }, t->dev));
+    GM_TRY(t->k->linear.forward(&(gm_linear){ .x = x->data, .w = w->weight, .packed = gm_tape_records(t) ? NULL : w->packed,
+                                              .b = b != NULL ? b->master : NULL, .pre = pre, .y = (*y)->data, .act = act,
+                                              .rows = x->capacity, .in = in, .out = out }, t->dev));
     const saved s = { x, *y, w, b, pre, act };
     return gm_tape_push(t, backward, &s, sizeof s);
 }

@@ -172,3 +172,6 @@ const char *gm_gemm_library(void)
 {
     return "oneDNN " TEXT(DNNL_VERSION_MAJOR) "." TEXT(DNNL_VERSION_MINOR) "." TEXT(DNNL_VERSION_PATCH);
 }
+
+/* Sets of instructions are masks: those with tiles hold this one. */
+bool gm_gemm_has_tiles(void) { return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx; }

@@ -235,8 +235,8 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
         tokens += samples[i]->text.count;
         words += samples[i]->text.words;
     }
-    const int32_t token_room = o.is_exact ? tokens : capacity(b, most(tokens, o.tokens)), word_room = o.is_exact ? words : capacity(b, most(words, o.words)),
-                  sequences = most(count, o.sequences);
+    const int32_t token_room = o.is_exact ? tokens : capacity(b, most(tokens, o.tokens)),
+                  word_room = o.is_exact ? words : capacity(b, most(words, o.words)), sequences = most(count, o.sequences);
     arrays a;
     const size_t bytes = lay_out(&a, NULL, sequences, token_room, word_room);
     if (bytes > b->block.bytes) GM_TRY(gm_mirror_make(&b->block, bytes + bytes / 2, b->dev, err)); /* the largest batches come early or never: few growths */

@@ -212,7 +212,8 @@ static gm_status predict_batch(gm_worker *w, int32_t i, void *context)
     const size_t from = p->first[i], n = p->first[i + 1] - from;
     finding f = { .model = p->model, .sampling = &p->sampling, .all = { .batch = &w->batch, .samples = samples, .drawn = &w->drawn } };
     for (size_t k = 0; k < n; k++) samples[k] = &p->samples[from + k];
-    GM_TRY(gm_batch_fill(&w->batch, samples, (int32_t)n, (gm_batch_options){ .scheme = p->model->options.scheme, .is_exact = has_own_products(w, p, i) }, &w->err));
+    const gm_batch_options o = { .scheme = p->model->options.scheme, .is_exact = has_own_products(w, p, i) };
+    GM_TRY(gm_batch_fill(&w->batch, samples, (int32_t)n, o, &w->err));
     if (!w->dev.memory->is_host) {
         size_t bytes;
         f.is_measured = true;

@@ -112,6 +112,7 @@ gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err)
     gm_status status = records != NULL && found != NULL && count != NULL
                            ? GM_OK
                            : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
+    if (status == GM_OK) status = gm_params_pack(&r->model.params, err);
     if (status == GM_OK)
         status = gm_predict(&r->model, &r->workers, r->dev.samples, n, (int32_t)gm_config_int(r->config, GM_KEY_TOKENS),
                             found, count, err);
@@ -125,6 +126,7 @@ gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err)
         status = gm_evaluate(&r->dev.records, &predicted, &(gm_eval_options) { .iou = 0.5 }, m, err);
         for (size_t i = 0; i < n; i++) gm_entities_free(found[i], count[i]);
     }
+    gm_params_unpack(&r->model.params); /* the next step changes the weights */
     gm_free(records);
     gm_free(found);
     gm_free(count);

@@ -64,6 +64,32 @@ static void tags_do_not_depend_on_company(void **state)
     whatever_stands_beside(GM_HEAD_CRF, false);
 }
 
+/* The CPU's own products: the same entities, and the same bits wherever batches are cut, however many threads share a batch or a
+ * sentence's operations. */
+static void packed_weights_give_the_same_whatever_stands_beside(void **state)
+{
+    static const int32_t tokens[] = { 1, 100, 333, 1 << 20 };
+    (void)state;
+    for (int head = 0; head < 2; head++) {
+        gm_model m = make_model(head == 0 ? GM_HEAD_SPAN : GM_HEAD_CRF, false);
+        answer plain, want, got;
+        int32_t backwards[SAMPLES];
+        for (int32_t i = 0; i < SAMPLES; i++) backwards[i] = SAMPLES - 1 - i;
+        predict(&m, &records, NULL, 200, 1, false, &plain);
+        has_packed = true;
+        predict(&m, &records, NULL, 200, 1, false, &want);
+        for (size_t k = 0; k < GM_LEN(tokens); k++)
+            for (int32_t threads = 1; threads <= 3; threads++) {
+                predict(&m, &records, threads == 2 ? backwards : NULL, tokens[k], threads, false, &got);
+                same(&want, &got, 0.0);
+            }
+        has_packed = false;
+        same(&plain, &want, 1e-5);
+        answer_free(&plain);
+        gm_model_destroy(&m);
+    }
+}
+
 /* Gold must never reach a prediction: with it, and without any, the same bits. */
 static void gold_changes_nothing(void **state)
 {
@@ -251,6 +277,7 @@ int main(void)
         cmocka_unit_test(spans_do_not_depend_on_company),
         cmocka_unit_test(nested_spans_do_not_depend_on_company),
         cmocka_unit_test(tags_do_not_depend_on_company),
+        cmocka_unit_test(packed_weights_give_the_same_whatever_stands_beside),
         cmocka_unit_test(gold_changes_nothing),
         cmocka_unit_test(no_samples_are_no_work),
         cmocka_unit_test(empty_sentences_have_no_entities),

@@ -50,3 +50,4 @@ gm_status gm_gemm_run(const gm_gemm *g, gm_device *dev)
 }
 
 const char *gm_gemm_library(void) { return "plain loops"; }
+bool gm_gemm_has_tiles(void) { return false; }
