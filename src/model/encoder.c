@@ -25,7 +25,7 @@ gm_status gm_encoder_declare(gm_encoder *e, gm_params *ps, bool with_pooler, boo
 {
     static const char *const word[GM_PARAM_MAX_PARTS] = { "embeddings.word_embeddings.weight" };
     const gm_encoder_config *c = &e->config;
-    gm_declarer d = { .ps = ps, .rate = GM_RATE_ENCODER, .err = err };
+    gm_declarer d = { .ps = ps, .rate = GM_RATE_ENCODER, .sigma = 0.02f, .err = err };
     GM_TRY(gm_declare(&d, word, c->vocabulary, c->hidden, (gm_param_spec){ .decays = true, .is_table = !dense_embedding, .init = GM_INIT_NORMAL, .sigma = 0.02f }, &e->word));
     GM_TRY(gm_declare_matrix(&d, "embeddings.position_embeddings.weight", c->positions, c->hidden, &e->position));
     if (c->types > 0) GM_TRY(gm_declare_matrix(&d, "embeddings.token_type_embeddings.weight", c->types, c->hidden, &e->type));

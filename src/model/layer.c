@@ -23,7 +23,7 @@ gm_status gm_declare(const gm_declarer *d, const char *const *names, int32_t row
 gm_status gm_declare_matrix(const gm_declarer *d, const char *name, int32_t rows, int32_t cols, gm_param **p)
 {
     const char *const names[GM_PARAM_MAX_PARTS] = { name };
-    return gm_declare(d, names, rows, cols, (gm_param_spec){ .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.02f }, p);
+    return gm_declare(d, names, rows, cols, (gm_param_spec){ .decays = true, .init = GM_INIT_NORMAL, .sigma = d->sigma }, p);
 }
 
 gm_status gm_declare_vector(const gm_declarer *d, const char *name, int32_t size, gm_init_kind init, gm_param **p)
@@ -59,7 +59,7 @@ static gm_status declare_qkv(const gm_declarer *d, const gm_layer_names *names, 
         snprintf(full[1][k], sizeof full[1][k], "%s.bias", names->attention[k]);
     }
     const char *const weight[] = { full[0][0], full[0][1], full[0][2] }, *const bias[] = { full[1][0], full[1][1], full[1][2] };
-    GM_TRY(gm_declare(d, weight, 3 * hidden, hidden, (gm_param_spec){ .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.02f }, &l->qkv));
+    GM_TRY(gm_declare(d, weight, 3 * hidden, hidden, (gm_param_spec){ .decays = true, .init = GM_INIT_NORMAL, .sigma = d->sigma }, &l->qkv));
     return gm_declare(d, bias, 3 * hidden, 1, (gm_param_spec){ .is_vector = true, .init = GM_INIT_ZERO }, &l->qkv_bias);
 }
 

@@ -25,6 +25,7 @@ typedef struct gm_declarer {
     gm_params *ps;
     gm_rate rate;
     bool is_frozen;
+    float sigma;                  /* of the first values of matrices */
     char prefix[96];
     gm_err *err;
 } gm_declarer;

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "backend/device_memory.h"
-#include "backend/packed.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/philox.h"
@@ -23,64 +22,32 @@ static void list_blocks(gm_params *ps, pair list[BLOCKS])
     memcpy(list, all, sizeof all);
 }
 
-/* Where kernels find each parameter, from the device's blocks. No product reads the table or a frozen one: they have no copy. */
+/* Floats that a parameter takes of its block: starts are multiples of 16 for aligned vectors. */
+static size_t room_of(const gm_param *p) { return (p->count + 15) / 16 * 16; }
+
+/* Where kernels find each parameter, from the device's blocks. No product reads the table: it has no copy. */
 static void aim(gm_params *ps)
 {
     size_t frozen = 0;
     for (int32_t i = 0; i < ps->count; i++) {
         gm_param *p = ps->items[i];
+        const void *copy = p->spec.is_frozen ? ps->frozen_copy : ps->copy;
+        const size_t at = p->spec.is_frozen ? frozen : p->offset;
         p->master = p->spec.is_frozen ? ps->device.frozen + frozen : p->spec.is_table ? ps->device.table_value : ps->device.value + p->offset;
-        p->weight = ps->copy != NULL && !p->spec.is_frozen && !p->spec.is_table ? (const uint16_t *)ps->copy + p->offset : (const void *)p->master;
-        frozen += p->spec.is_frozen ? p->count : 0;
+        p->weight = copy != NULL && !p->spec.is_table ? (const uint16_t *)copy + at : (const void *)p->master;
+        frozen += p->spec.is_frozen ? room_of(p) : 0;
     }
-}
-
-void gm_params_unpack(gm_params *ps)
-{
-    for (int32_t i = 0; i < ps->count; i++) ps->items[i]->packed = NULL;
-    gm_free(ps->packed);
-    ps->packed = NULL;
-}
-
-static gm_float_type type_of(const gm_device *dev) { return dev->element == 2 ? GM_BF16 : GM_FP32; }
-
-enum { ALIGNMENT = 64 }; /* of packed weights */
-
-/* Of matrices that training changes; the table's rows are no product's. */
-static size_t packed_bytes(const gm_params *ps, const gm_param *p)
-{
-    if (p->spec.is_table || p->spec.is_frozen || p->spec.is_vector) return 0;
-    return (gm_packed_bytes(type_of(ps->placed), p->spec.rows, p->spec.cols) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-gm_status gm_params_pack(gm_params *ps, gm_err *err)
-{
-    size_t total = 0;
-    if (ps->placed == NULL || !ps->placed->memory->is_host) return GM_OK;
-    for (int32_t i = 0; i < ps->count; i++) total += packed_bytes(ps, ps->items[i]);
-    if (ps->packed == NULL) ps->packed = gm_malloc(total + ALIGNMENT);
-    if (ps->packed == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu bytes of packed weights", total);
-    char *at = (char *)(((uintptr_t)ps->packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    for (int32_t i = 0; i < ps->count; i++) {
-        gm_param *p = ps->items[i];
-        const size_t bytes = packed_bytes(ps, p);
-        if (bytes == 0) continue;
-        gm_pack_weight(type_of(ps->placed), p->weight, p->spec.rows, p->spec.cols, at, ps->placed->threads);
-        p->packed = at;
-        at += bytes;
-    }
-    return GM_OK;
 }
 
 void gm_params_unplace(gm_params *ps)
 {
     pair list[BLOCKS];
-    gm_params_unpack(ps);
     if (ps->placed == NULL) return;
     list_blocks(ps, list);
     for (size_t i = 0; !ps->placed->memory->is_host && i < BLOCKS; i++) ps->placed->memory->release(ps->placed, *list[i].device);
     ps->placed->memory->release(ps->placed, ps->copy);
-    ps->copy = NULL;
+    ps->placed->memory->release(ps->placed, ps->frozen_copy);
+    ps->copy = ps->frozen_copy = NULL;
     ps->placed = NULL;
     ps->device = ps->host;
     aim(ps);
@@ -125,7 +92,7 @@ static gm_status take(float **block, size_t count, gm_err *err)
     return *block != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu parameters", count);
 }
 
-/* Gives each dense parameter its offset, group after group; starts are multiples of 16 floats for aligned vectors. */
+/* Gives each dense parameter its offset, group after group. */
 static void lay_out(gm_params *ps)
 {
     size_t at = 0;
@@ -137,7 +104,7 @@ static void lay_out(gm_params *ps)
                 gm_param *p = ps->items[i];
                 if (p->spec.is_frozen || p->spec.is_table || p->spec.rate != rate || p->spec.decays != (bool)decays) continue;
                 p->offset = at;
-                at += (p->count + 15) / 16 * 16;
+                at += room_of(p);
             }
             g->count = at - g->offset;
             if (g->count > 0) ps->groups++;
@@ -148,7 +115,7 @@ static void lay_out(gm_params *ps)
 gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err)
 {
     lay_out(ps);
-    for (int32_t i = 0; i < ps->count; i++) ps->frozen_count += ps->items[i]->spec.is_frozen ? ps->items[i]->count : 0;
+    for (int32_t i = 0; i < ps->count; i++) ps->frozen_count += ps->items[i]->spec.is_frozen ? room_of(ps->items[i]) : 0;
     const size_t table = ps->table != NULL ? ps->table->count : 0;
     gm_param_blocks *h = &ps->host;
     GM_TRY(take(&h->value, ps->dense_count, err));
@@ -165,7 +132,7 @@ gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err)
         gm_param *p = ps->items[i];
         if (p->spec.is_frozen) {
             p->value = h->frozen + frozen;
-            frozen += p->count;
+            frozen += room_of(p);
         } else if (p->spec.is_table) {
             p->value = h->table_value;
             p->m = h->table_m;
@@ -190,16 +157,25 @@ static uint16_t to_bf16(float value)
     return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-/* Later AdamW keeps the copy up to date. */
-static gm_status fill_copy(gm_params *ps, gm_device *dev)
+static gm_status fill_copy(gm_device *dev, void *copy, const float *from, size_t count)
 {
-    uint16_t *half = gm_malloc(ps->dense_count * sizeof *half);
-    if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", ps->dense_count);
-    for (size_t i = 0; i < ps->dense_count; i++) half[i] = to_bf16(ps->host.value[i]);
-    gm_status status = dev->memory->upload(dev, ps->copy, half, ps->dense_count * sizeof *half);
+    uint16_t *half = gm_malloc(count * sizeof *half);
+    if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", count);
+    for (size_t i = 0; i < count; i++) half[i] = to_bf16(from[i]);
+    gm_status status = dev->memory->upload(dev, copy, half, count * sizeof *half);
     if (status == GM_OK) status = dev->memory->sync(dev);
     gm_free(half);
     return status;
+}
+
+/* Later AdamW keeps that of the dense block up to date. */
+static gm_status make_copies(gm_params *ps, gm_device *dev)
+{
+    GM_TRY(dev->memory->alloc(dev, ps->dense_count * sizeof(uint16_t), &ps->copy));
+    GM_TRY(fill_copy(dev, ps->copy, ps->host.value, ps->dense_count));
+    if (ps->frozen_count == 0) return GM_OK;
+    GM_TRY(dev->memory->alloc(dev, ps->frozen_count * sizeof(uint16_t), &ps->frozen_copy));
+    return fill_copy(dev, ps->frozen_copy, ps->host.frozen, ps->frozen_count);
 }
 
 gm_status gm_params_place(gm_params *ps, gm_device *dev)
@@ -215,10 +191,7 @@ gm_status gm_params_place(gm_params *ps, gm_device *dev)
         *list[i].device = made;
         GM_TRY(dev->memory->upload(dev, made, list[i].host, list[i].count * sizeof(float)));
     }
-    if (dev->element == 2) {
-        GM_TRY(dev->memory->alloc(dev, ps->dense_count * sizeof(uint16_t), &ps->copy));
-        GM_TRY(fill_copy(ps, dev));
-    }
+    if (dev->element == 2) GM_TRY(make_copies(ps, dev));
     aim(ps);
     return dev->memory->sync(dev);
 }
@@ -286,7 +259,7 @@ gm_status gm_params_swap_average(gm_params *ps)
         GM_TRY(dev->memory->upload(dev, ps->device.value, ps->host.value, ps->dense_count * sizeof(float)));
         if (table > 0) GM_TRY(dev->memory->upload(dev, ps->device.table_value, ps->host.table_value, table * sizeof(float)));
     }
-    if (ps->copy != NULL) GM_TRY(fill_copy(ps, dev));
+    if (ps->copy != NULL) GM_TRY(fill_copy(dev, ps->copy, ps->host.value, ps->dense_count));
     return dev->memory->sync(dev);
 }
 
@@ -334,15 +307,16 @@ static gm_status name_in_file(const gm_safetensors *st, const char *prefix, cons
     return gm_buffer_printf(name, err, "%s%s", prefix, part);
 }
 
-/* Reads all parts of one parameter, from tensors called prefix + part, to `to`. */
-static gm_status read_parts(const gm_param *p, const gm_safetensors *st, const char *prefix, float *to, gm_err *err)
+/* Reads all parts of one parameter, from tensors called prefix + part without its first `skip` letters, to `to`. */
+static gm_status read_parts(const gm_param *p, const gm_safetensors *st, size_t skip, const char *prefix, float *to, gm_err *err)
 {
-    const int32_t rows = p->spec.rows / p->parts;
+    const int32_t rows = p->spec.rows / p->parts, cols = p->spec.side > 0 ? p->spec.side : p->spec.cols;
+    const int64_t length = (int64_t)rows * p->spec.cols;
     for (int32_t k = 0; k < p->parts; k++) {
         gm_buffer name = { 0 };
-        gm_status status = name_in_file(st, prefix, p->spec.part[k], &name, err);
+        gm_status status = name_in_file(st, prefix, p->spec.part[k] + skip, &name, err);
         if (status == GM_OK)
-            status = gm_safetensors_read_f32(st, name.data, rows, p->spec.cols, to + (size_t)k * (size_t)rows * (size_t)p->spec.cols, err);
+            status = gm_safetensors_read_f32(st, name.data, length / cols, cols, to + (size_t)k * (size_t)length, err);
         gm_buffer_free(&name);
         GM_TRY(status);
     }
@@ -351,7 +325,12 @@ static gm_status read_parts(const gm_param *p, const gm_safetensors *st, const c
 
 gm_status gm_params_load(gm_params *ps, int32_t count, const gm_safetensors *st, const char *prefix, gm_err *err)
 {
-    for (int32_t i = 0; i < count; i++) GM_TRY(read_parts(ps->items[i], st, prefix, ps->items[i]->value, err));
+    return gm_params_load_as(ps, 0, count, st, "", prefix, err);
+}
+
+gm_status gm_params_load_as(gm_params *ps, int32_t first, int32_t count, const gm_safetensors *st, const char *ours, const char *theirs, gm_err *err)
+{
+    for (int32_t i = first; i < first + count; i++) GM_TRY(read_parts(ps->items[i], st, strlen(ours), theirs, ps->items[i]->value, err));
     return GM_OK;
 }
 
@@ -360,9 +339,9 @@ gm_status gm_params_load_moments(gm_params *ps, const gm_safetensors *st, gm_err
     for (int32_t i = 0; i < ps->count; i++) {
         const gm_param *p = ps->items[i];
         if (p->spec.is_frozen) continue;
-        GM_TRY(read_parts(p, st, "exp_avg.", p->m, err));
-        GM_TRY(read_parts(p, st, "exp_avg_sq.", p->v, err));
-        if (p->average != NULL) GM_TRY(read_parts(p, st, "average.", p->average, err));
+        GM_TRY(read_parts(p, st, 0, "exp_avg.", p->m, err));
+        GM_TRY(read_parts(p, st, 0, "exp_avg_sq.", p->v, err));
+        if (p->average != NULL) GM_TRY(read_parts(p, st, 0, "average.", p->average, err));
     }
     return GM_OK;
 }
@@ -375,17 +354,22 @@ typedef struct spec_list {
 
 static gm_status add_parts(spec_list *list, const gm_param *p, const char *prefix, const float *from, gm_err *err)
 {
-    const int32_t rows = p->spec.rows / p->parts;
+    const int32_t rows = p->spec.rows / p->parts, side = p->spec.side;
     for (int32_t k = 0; k < p->parts; k++) {
         GM_TRY(gm_grow((void **)&list->items, &list->capacity, list->count, sizeof *list->items, err));
         gm_buffer name = { 0 };
         GM_TRY(gm_buffer_printf(&name, err, "%s%s", prefix, p->spec.part[k]));
         const int64_t length = (int64_t)rows * p->spec.cols;
-        list->items[list->count++] = (gm_st_spec){
-            .name = name.data, .dtype = GM_ST_F32, .dims = p->spec.is_vector ? 1 : 2,
-            .shape = { p->spec.is_vector ? length : rows, p->spec.is_vector ? 0 : p->spec.cols },
-            .data = from + (size_t)k * (size_t)length,
-        };
+        gm_st_spec *s = &list->items[list->count++];
+        *s = (gm_st_spec){ .name = name.data, .dtype = GM_ST_F32, .dims = 2, .shape = { rows, p->spec.cols }, .data = from + (size_t)k * (size_t)length };
+        if (p->spec.is_vector) {
+            s->dims = 1;
+            s->shape[0] = length;
+        } else if (side > 0) {
+            s->dims = 4;
+            s->shape[1] = p->spec.cols / (side * side);
+            s->shape[2] = s->shape[3] = side;
+        }
     }
     return GM_OK;
 }
