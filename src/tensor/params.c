@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/device_memory.h"
+#include "backend/packed.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/philox.h"
@@ -39,9 +40,47 @@ static void aim(gm_params *ps)
     }
 }
 
+void gm_params_unpack(gm_params *ps)
+{
+    for (int32_t i = 0; i < ps->count; i++) ps->items[i]->packed = NULL;
+    gm_free(ps->packed);
+    ps->packed = NULL;
+}
+
+static gm_float_type type_of(const gm_device *dev) { return dev->element == 2 ? GM_BF16 : GM_FP32; }
+
+enum { ALIGNMENT = 64 }; /* of packed weights */
+
+/* Of matrices that training changes; the table's rows are no product's. */
+static size_t packed_bytes(const gm_params *ps, const gm_param *p)
+{
+    if (p->spec.is_table || p->spec.is_frozen || p->spec.is_vector) return 0;
+    return (gm_packed_bytes(type_of(ps->placed), p->spec.rows, p->spec.cols) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+gm_status gm_params_pack(gm_params *ps, gm_err *err)
+{
+    size_t total = 0;
+    if (ps->placed == NULL || !ps->placed->memory->is_host) return GM_OK;
+    for (int32_t i = 0; i < ps->count; i++) total += packed_bytes(ps, ps->items[i]);
+    if (ps->packed == NULL) ps->packed = gm_malloc(total + ALIGNMENT);
+    if (ps->packed == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu bytes of packed weights", total);
+    char *at = (char *)(((uintptr_t)ps->packed + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    for (int32_t i = 0; i < ps->count; i++) {
+        gm_param *p = ps->items[i];
+        const size_t bytes = packed_bytes(ps, p);
+        if (bytes == 0) continue;
+        gm_pack_weight(type_of(ps->placed), p->weight, p->spec.rows, p->spec.cols, at, ps->placed->threads);
+        p->packed = at;
+        at += bytes;
+    }
+    return GM_OK;
+}
+
 void gm_params_unplace(gm_params *ps)
 {
     pair list[BLOCKS];
+    gm_params_unpack(ps);
     if (ps->placed == NULL) return;
     list_blocks(ps, list);
     for (size_t i = 0; !ps->placed->memory->is_host && i < BLOCKS; i++) ps->placed->memory->release(ps->placed, *list[i].device);

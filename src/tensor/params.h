@@ -34,6 +34,7 @@ typedef struct gm_param {
     float *average;                       /* the same shape; NULL unless gm_params_keep_average made it */
     const float *master;                  /* the values as kernels read them: `value` itself on the cpu */
     const void *weight;                   /* the same in the activations' type, for products */
+    const void *packed;                   /* `weight` in the layout of backend/packed.h; NULL but behind gm_params_pack */
     size_t count;                         /* rows x cols */
     size_t offset;                        /* of its gradient in the dense block */
     int32_t index, parts;
@@ -58,6 +59,7 @@ typedef struct gm_params {
     gm_param_blocks host, device;         /* one and the same until gm_params_place, and on the cpu */
     float *average, *table_average;       /* [dense_count] and the table's, in host memory; NULL without */
     void *copy, *frozen_copy;             /* [dense_count] of device.value and [frozen_count] of device.frozen in bf16; NULL in fp32 */
+    void *packed;                         /* what items' `packed` point into; NULL without */
     gm_device *placed;                    /* whose memory the device's blocks lie in; NULL: the host's */
 } gm_params;
 
@@ -74,6 +76,10 @@ gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err);
 gm_status gm_params_place(gm_params *ps, gm_device *dev);
 gm_status gm_params_fetch(gm_params *ps);
 gm_status gm_params_fetch_weights(gm_params *ps); /* fetch without the moments */
+/* For prediction on the cpu, behind gm_params_place: copies of the matrices as products read them fastest. They are not kept up
+ * to date: call it again, or gm_params_unpack, where weights change. Elsewhere it does nothing. */
+gm_status gm_params_pack(gm_params *ps, gm_err *err);
+void gm_params_unpack(gm_params *ps);
 void gm_params_unplace(gm_params *ps); /* frees the device's blocks; the host's serve again, as they are */
 
 /* Initial values of the parameters declared from `first` on: each number depends on the seed, the tensor's name and its

@@ -443,6 +443,49 @@ static void every_allocation_may_fail(void **state)
     assert_true(k > 50);
 }
 
+/* Packed copies are of matrices that are trained, aligned, and gone when weights may change; elsewhere they read as the weights. */
+static void packed_copies(void **state)
+{
+    (void)state;
+    gm_params ps;
+    gm_param *matrix, *vector, *table, *frozen, *odd;
+    gm_backend backend;
+    gm_device dev;
+    gm_params_init_empty(&ps);
+    assert_ok(gm_params_add(&ps, &(gm_param_spec){ .part = { "matrix" }, .rows = 3, .cols = 4, .init = GM_INIT_NORMAL, .sigma = 1.0f }, &matrix, &err));
+    assert_ok(gm_params_add(&ps, &(gm_param_spec){ .part = { "odd" }, .rows = 40, .cols = 5, .init = GM_INIT_NORMAL, .sigma = 1.0f }, &odd, &err));
+    assert_ok(gm_params_add(&ps, &(gm_param_spec){ .part = { "vector" }, .rows = 3, .cols = 1, .is_vector = true }, &vector, &err));
+    assert_ok(gm_params_add(&ps, &(gm_param_spec){ .part = { "table" }, .rows = 6, .cols = 4, .is_table = true }, &table, &err));
+    assert_ok(gm_params_add(&ps, &(gm_param_spec){ .part = { "frozen" }, .rows = 3, .cols = 4, .is_frozen = true }, &frozen, &err));
+    assert_ok(gm_params_allocate(&ps, false, &err));
+    gm_params_randomise(&ps, 0, 7);
+    assert_ok(gm_params_pack(&ps, &err)); /* not placed yet: nothing to do */
+    assert_null(matrix->packed);
+    assert_ok(gm_backend_open("cpu", "auto", GM_FP32, &backend, &err));
+    assert_ok(gm_device_create(&backend, 2, &dev, &err));
+    assert_ok(gm_params_place(&ps, &dev));
+    for (int again = 0; again < 2; again++) {
+        matrix->value[5] = (float)again;
+        gm_alloc_fail_at(again == 0 ? 0 : -1);
+        if (again == 0) assert_int_equal(gm_params_pack(&ps, &err), GM_ERR_NOMEM);
+        gm_alloc_fail_at(-1);
+        assert_ok(gm_params_pack(&ps, &err));
+        assert_true(vector->packed == NULL && table->packed == NULL && frozen->packed == NULL);
+        assert_true((uintptr_t)matrix->packed % 64 == 0 && (uintptr_t)odd->packed % 64 == 0);
+        const float *first = matrix->packed, *second = odd->packed;
+        for (int32_t row = 0; row < 3; row++)
+            for (int32_t col = 0; col < 4; col++) assert_true(first[col * 32 + row] == matrix->value[row * 4 + col]);
+        for (int32_t row = 0; row < 40; row++)
+            for (int32_t col = 0; col < 5; col++) assert_true(second[(row / 32 * 5 + col) * 32 + row % 32] == odd->value[row * 5 + col]);
+        assert_true(first[3] == 0.0f && second[5 * 32 + 8] == 0.0f);
+    }
+    gm_params_unpack(&ps);
+    assert_true(matrix->packed == NULL && ps.packed == NULL);
+    assert_ok(gm_params_pack(&ps, &err));
+    gm_params_destroy(&ps); /* frees them as well */
+    gm_device_destroy(&dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +502,7 @@ int main(void)
         cmocka_unit_test(a_convolution_keeps_its_shape),
         cmocka_unit_test(frozen_weights_have_a_copy_in_bf16),
         cmocka_unit_test(a_wrong_shape_names_the_part),
+        cmocka_unit_test(packed_copies),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
