@@ -96,9 +96,9 @@ static gm_status draw(const char *folder, const char *kind, gm_part part, const 
 static gm_status begin(gm_buffer *script, const char *title, const char *x, const char *y, gm_err *err)
 {
     return gm_buffer_printf(script, err,
-                            "set terminal pngcairo noenhanced size 720,540 font 'sans,11' background '#ffffff'\n"
-                            "set title '%s'\nset xlabel '%s'\nset ylabel '%s'\nset grid lc '#dddddd'\nset xrange [0:1]\n"
-                            "set border 3\nset tics nomirror\n",
+                            "set terminal pngcairo noenhanced size 760,600 font 'sans,11' background '#ffffff'\n"
+                            "set title '%s'\nset xlabel '%s' offset 0,0.4\nset ylabel '%s'\nset grid lt 1 lw 1 lc '#e0e0e0'\nset xrange [0:1]\n"
+                            "set border 3\nset tics nomirror\nset key outside bottom center maxcols 2\n",
                             title, x, y);
 }
 
@@ -131,7 +131,7 @@ static gm_status risk_coverage(const gm_verdicts *v, const gm_doubts *d, gm_part
     char title[96];
     snprintf(title, sizeof title, "%s: errors among the most certain predictions", gm_part_names[part]);
     GM_TRY(begin(script, title, "coverage", "risk", err));
-    GM_TRY(gm_buffer_printf(script, err, "set key left top\nset yrange [0:*]\n"));
+    GM_TRY(gm_buffer_printf(script, err, "set yrange [0:*]\n"));
     for (int m = 0; m < GM_MEASURES; m++) {
         gm_ranked *list;
         size_t count;
@@ -141,12 +141,12 @@ static gm_status risk_coverage(const gm_verdicts *v, const gm_doubts *d, gm_part
         gm_free(list);
         if (status != GM_OK) return status;
     }
-    const char *before = "plot ";
+    const char *before = "plot "; /* thinner ones over wider ones: measures often agree, and then all are seen */
     for (int m = 0; m < GM_MEASURES; m++) {
         const gm_ranking *r = &d->of[part][m].ranking;
         if (r->right + r->wrong == 0) continue;
-        GM_TRY(gm_buffer_printf(script, err, "%s$%s using 1:2 with lines lw 2 lc '%s' title '%s, AURC %.4f (%lld)'", before,
-                                gm_measure_names[m], colours[m], titles[m], r->aurc, (long long)(r->right + r->wrong)));
+        GM_TRY(gm_buffer_printf(script, err, "%s$%s using 1:2 with lines lw %d lc '%s' title '%s, AURC %.4f (%lld)'", before,
+                                gm_measure_names[m], 7 - 2 * m, colours[m], titles[m], r->aurc, (long long)(r->right + r->wrong)));
         before = ", \\\n  ";
     }
     return gm_buffer_printf(script, err, "\n");
@@ -156,8 +156,8 @@ static gm_status reliability(const gm_doubts *d, gm_part part, gm_buffer *script
 {
     char title[96];
     snprintf(title, sizeof title, "%s: confidence and the share of right predictions", gm_part_names[part]);
-    GM_TRY(begin(script, title, "confidence", "right", err));
-    GM_TRY(gm_buffer_printf(script, err, "set key left top\nset yrange [0:1.05]\n"));
+    GM_TRY(begin(script, title, "confidence", "share of right ones; bars: share of the predictions", err));
+    GM_TRY(gm_buffer_printf(script, err, "set yrange [0:1.05]\n"));
     for (int m = 0; m < GM_MEASURES; m++) {
         const gm_doubt *one = &d->of[part][m];
         const int64_t count = one->ranking.right + one->ranking.wrong;
@@ -170,7 +170,7 @@ static gm_status reliability(const gm_doubts *d, gm_part part, gm_buffer *script
         if (!gm_measure_is_probability((gm_measure)m) || one->ranking.right + one->ranking.wrong == 0) continue;
         GM_TRY(gm_buffer_printf(script, err,
                                 ", \\\n  $%s using 1:3 with impulses lw 6 lc '%s' notitle"
-                                ", \\\n  $%s using 1:2 with linespoints pt 7 lw 2 lc '%s' title '%s, ECE %.4f (bars: share of predictions)'",
+                                ", \\\n  $%s using 1:2 with linespoints pt 7 lw 2 lc '%s' title '%s, ECE %.4f'",
                                 gm_measure_names[m], m == GM_BY_SOFTMAX ? "#cccccc" : "#a8dcca", gm_measure_names[m],
                                 colours[m], titles[m], one->calibration.ece));
     }

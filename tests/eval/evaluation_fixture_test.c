@@ -1,12 +1,9 @@
 /* The shared fixture `evaluation`: counts exactly, ratios to 1e-9. Every key of the fixture is either tested here or
- * named as coming later, so that nothing in it goes unnoticed. */
-#include "tests/support/support.h"
+ * named with the reason why not, so that nothing in it goes unnoticed. */
+#include "tests/eval/eval_test.h"
 
-#include <math.h>
-#include <string.h>
-
-#include "base/memory.h"
-#include "eval/metrics.h"
+#include "eval/compat.h"
+#include "eval/ranking.h"
 
 static const cJSON *member(const cJSON *object, const char *name)
 {
@@ -89,11 +86,6 @@ static gm_metrics evaluate(const cJSON *pair, gm_eval_options how)
     return m;
 }
 
-static void near(const char *what, double got, double want)
-{
-    if (!(fabs(got - want) <= 1e-9)) fail_msg("%s is %.12g, the fixture says %.12g", what, got, want);
-}
-
 static void check_score(const char *name, gm_score got, const cJSON *want)
 {
     static const char *const known[] = { "tp", "n_pred", "n_gold", "precision", "recall", "f1" };
@@ -165,13 +157,14 @@ static void toy_file(void **state)
         { "reference_name_ge_0.5", { .iou = 0.5, .by_name = true } },
         { "reference_offset_gt_0.5", { .iou = 0.5, .is_iou_strict = true } },
     };
-    static const char *const later[] = { "compat_unco", "compat_refineg", "compat_sake_mean_sample_f1" };
+    /* compat_*: tested below. SAKE's is a reward for training, a mean over samples, and no evaluator of gmner eval. */
+    static const char *const elsewhere[] = { "compat_unco", "compat_refineg", "compat_sake_mean_sample_f1" };
     const cJSON *fixture = gmt_fixture("evaluation"), *item;
     size_t done = 0;
     cJSON_ArrayForEach(item, member(fixture, "expected"))
     {
         bool is_known = false;
-        for (size_t i = 0; i < GM_LEN(later); i++) is_known = is_known || strcmp(item->string, later[i]) == 0;
+        for (size_t i = 0; i < GM_LEN(elsewhere); i++) is_known = is_known || strcmp(item->string, elsewhere[i]) == 0;
         for (size_t i = 0; i < GM_LEN(tested); i++) {
             if (strcmp(item->string, tested[i].key) != 0) continue;
             gm_metrics m = evaluate(member(fixture, "toy"), tested[i].how);
@@ -185,6 +178,109 @@ static void toy_file(void **state)
         if (!is_known) fail_msg("expected.%s is not known to this test", item->string);
     }
     assert_int_equal(done, GM_LEN(tested));
+}
+
+static void public_evaluators(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key;
+        gm_compat_rule rule;
+    } tested[] = { { "compat_unco", GM_COMPAT_UNCO }, { "compat_refineg", GM_COMPAT_REFINEG } };
+    const cJSON *fixture = gmt_fixture("evaluation"), *toy = member(fixture, "toy");
+    gm_records gold = load(member(toy, "gold"), member(toy, "gold")), pred = load(member(toy, "pred"), member(toy, "gold"));
+    for (size_t i = 0; i < GM_LEN(tested); i++) {
+        gm_err err;
+        gm_compat c;
+        assert_ok(gm_evaluate_compat(&gold, &pred, tested[i].rule, &c, &err));
+        const struct {
+            const char *name;
+            gm_score got;
+        } scores[] = { { "GMNER", c.gmner }, { "EEG", c.eeg }, { "MNER", c.mner }, { "SPAN", c.span }, { "CLS", c.cls } };
+        const cJSON *wanted = member(member(fixture, "expected"), tested[i].key);
+        assert_int_equal(cJSON_GetArraySize(wanted), GM_LEN(scores));
+        for (size_t k = 0; k < GM_LEN(scores); k++) {
+            const cJSON *want = member(wanted, scores[k].name);
+            near(scores[k].name, gm_precision(scores[k].got), number(want, "precision"));
+            near(scores[k].name, gm_recall(scores[k].got), number(want, "recall"));
+            near(scores[k].name, gm_f1(scores[k].got), number(want, "f1"));
+        }
+        assert_int_equal(c.dropped_samples, 2); /* s4 has no gold, s5 no prediction */
+        assert_int_equal(c.dropped_predictions, 0);
+    }
+    gm_records_free(&gold);
+    gm_records_free(&pred);
+}
+
+/* ---- uncertainty ---- */
+
+static size_t load_ranked(const cJSON *from, const char *u, const char *verdict, bool is_right, gm_ranked list[16])
+{
+    double value[16], other[16];
+    const int n = gmt_json_doubles(member(from, u), value, 16);
+    assert_int_equal(gmt_json_doubles(member(from, verdict), other, 16), n);
+    for (int i = 0; i < n; i++) list[i] = (gm_ranked) { is_right ? 1 - value[i] : value[i], (other[i] != 0) != is_right };
+    return (size_t)n;
+}
+
+static void auroc(void **state)
+{
+    (void)state;
+    const cJSON *it = member(gmt_fixture("evaluation"), "auroc");
+    gm_ranked list[16];
+    const gm_ranking r = gm_rank(list, load_ranked(it, "uncertainty", "wrong", false, list));
+    assert_int_equal(cJSON_GetArraySize(it), 4);
+    near("AUROC", r.auroc, number(it, "auroc_ties_half"));
+    near("strict AUROC", r.auroc_strict, number(it, "auroc_strict"));
+    assert_int_equal(r.right, 7);
+    assert_int_equal(r.wrong, 3);
+}
+
+static void calibration(void **state)
+{
+    (void)state;
+    const cJSON *it = member(gmt_fixture("evaluation"), "ece"), *row, *wanted = member(it, "bins10");
+    gm_ranked list[16];
+    const size_t n = load_ranked(it, "confidence", "correct", true, list);
+    (void)gm_rank(list, n);
+    gm_calibration c = gm_calibrate(list, n, 10);
+    assert_int_equal(cJSON_GetArraySize(it), 5);
+    near("ECE", c.ece, number(wanted, "ece"));
+    near("MCE", c.mce, number(wanted, "mce"));
+    near("Brier", c.brier, number(it, "brier"));
+    cJSON_ArrayForEach(row, member(wanted, "rows"))
+    {
+        const gm_bin *bin = &c.bins[(int)number(row, "bin")];
+        assert_int_equal(bin->count, number(row, "n"));
+        if (bin->count == 0) continue;
+        near("accuracy", bin->accuracy, number(row, "accuracy"));
+        near("confidence", bin->confidence, number(row, "confidence"));
+        near("gap", fabs(bin->accuracy - bin->confidence), number(row, "gap"));
+    }
+    c = gm_calibrate(list, n, 5);
+    near("ECE of 5 bins", c.ece, number(member(it, "bins5"), "ece"));
+    near("MCE of 5 bins", c.mce, number(member(it, "bins5"), "mce"));
+}
+
+static void risk_coverage(void **state)
+{
+    (void)state;
+    const cJSON *it = member(gmt_fixture("evaluation"), "risk_coverage"), *point;
+    gm_ranked list[16];
+    double risk[16];
+    const size_t n = load_ranked(it, "uncertainty", "wrong", false, list);
+    const gm_ranking r = gm_rank(list, n);
+    assert_int_equal(cJSON_GetArraySize(it), 5);
+    near("AURC", r.aurc, number(it, "aurc"));
+    near("E-AURC", r.e_aurc, number(it, "e_aurc"));
+    gm_risk_coverage(list, n, risk);
+    size_t k = 0;
+    cJSON_ArrayForEach(point, member(it, "curve"))
+    {
+        near("coverage", (double)(k + 1) / (double)n, number(point, "coverage"));
+        near("risk", risk[k++], number(point, "risk"));
+    }
+    assert_int_equal(k, n);
 }
 
 static void one_to_one(void **state)
@@ -215,14 +311,13 @@ static void iou(void **state)
 static void every_part_is_known(void **state)
 {
     (void)state;
-    static const char *const tested[] = { "note", "iou", "toy", "expected", "one_to_one_matching" };
-    static const char *const later[] = { "auroc", "ece", "risk_coverage" };
+    static const char *const tested[] = { "note",  "iou", "toy", "expected", "one_to_one_matching",
+                                          "auroc", "ece", "risk_coverage" };
     const cJSON *it;
     cJSON_ArrayForEach(it, gmt_fixture("evaluation"))
     {
         bool is_known = false;
         for (size_t i = 0; i < GM_LEN(tested); i++) is_known = is_known || strcmp(it->string, tested[i]) == 0;
-        for (size_t i = 0; i < GM_LEN(later); i++) is_known = is_known || strcmp(it->string, later[i]) == 0;
         if (!is_known) fail_msg("the fixture's part \"%s\" is not known to this test", it->string);
     }
 }
@@ -231,6 +326,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(toy_file),
+        cmocka_unit_test(public_evaluators),
+        cmocka_unit_test(auroc),
+        cmocka_unit_test(calibration),
+        cmocka_unit_test(risk_coverage),
         cmocka_unit_test(one_to_one),
         cmocka_unit_test(iou),
         cmocka_unit_test(every_part_is_known),

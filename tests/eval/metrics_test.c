@@ -1,85 +1,8 @@
 /* Scores on random samples against a matching that tries everything, the properties that must hold for any input, and
  * each input that is refused. */
-#include "tests/support/support.h"
+#include "tests/eval/eval_test.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "base/memory.h"
-#include "base/philox.h"
 #include "eval/report.h"
-
-enum { WORDS = 8, MOST = 5 };
-
-static const gm_eval_options by_offset = { .iou = 0.5 }, by_words = { .iou = 0.5, .by_name = true };
-
-/* ---- records of chance ---- */
-
-typedef struct dice {
-    uint64_t seed;
-    uint32_t at;
-} dice;
-
-static uint32_t roll(dice *d, uint32_t n)
-{
-    const uint32_t i = d->at++;
-    return gm_below(gm_philox(d->seed, i / 4, 0, 0, GM_SITE_TEST).word[i % 4], n);
-}
-
-static char *text(const char *s)
-{
-    char *copy = gm_strdup(s);
-    assert_non_null(copy);
-    return copy;
-}
-
-static gm_record blank(const char *id)
-{
-    static const char *const words[WORDS] = { "Mira", "and", "Mira", "met", "Mira", "Joss", "Joss", "today" };
-    gm_record r = { .id = text(id), .token_count = WORDS, .tokens = gm_calloc(WORDS, sizeof *r.tokens) };
-    r.entities = gm_calloc(MOST + 1, sizeof *r.entities);
-    for (int i = 0; i < WORDS; i++) r.tokens[i] = text(words[i]);
-    return r;
-}
-
-static gm_entity *add_entity(gm_record *r, int32_t word, const char *type)
-{
-    gm_entity *e = &r->entities[r->entity_count++];
-    *e = (gm_entity) { .start = word, .end = word, .type = text(type), .score = NAN, .region_score = NAN,
-                       .uncertainty = gm_no_uncertainty };
-    e->boxes = gm_calloc(3, sizeof *e->boxes);
-    return e;
-}
-
-/* Few words, types and boxes, so that equal keys, equal types and hit regions are frequent. */
-static void add_random(gm_record *r, dice *d, bool is_pred)
-{
-    static const char *const types[] = { "PER", "LOC", "OTHER" };
-    static const gm_box boxes[] = { { 0, 0, 10, 10 }, { 0, 0, 10, 6 }, { 0, 4, 10, 10 }, { 40, 0, 50, 10 } };
-    gm_entity *e = add_entity(r, (int32_t)roll(d, 6), types[roll(d, 3)]);
-    const int32_t n = (int32_t)roll(d, 4) - 1;
-    while (e->box_count < n) e->boxes[e->box_count++] = boxes[roll(d, 4)];
-    if (is_pred && roll(d, 12) == 0) e->has_bad_box = true;
-}
-
-static void random_files(uint64_t seed, gm_records *gold, gm_records *pred)
-{
-    gm_err err;
-    dice d = { seed, 0 };
-    for (int i = 0; i < 4; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "s%d", i);
-        gm_record g = blank(id), p = blank(id);
-        for (uint32_t n = roll(&d, MOST + 1); n > 0; n--) add_random(&g, &d, false);
-        for (uint32_t n = roll(&d, MOST + 1); n > 0; n--) add_random(&p, &d, true);
-        assert_ok(gm_records_add(gold, &g, &err));
-        if (roll(&d, 5) > 0)
-            assert_ok(gm_records_add(pred, &p, &err));
-        else
-            gm_record_free(&p);
-    }
-}
 
 static gm_metrics score(const gm_records *gold, const gm_records *pred, gm_eval_options how)
 {
