@@ -259,6 +259,93 @@ static void type_names(void **state)
     for (size_t i = 0; i < GM_LEN(pairs); i++) assert_string_equal(gm_type_normal(pairs[i][0], buf), pairs[i][1]);
 }
 
+/* Gives entities fine types, or none; `as_type` makes that their type instead, one that nothing else has where there is none. */
+static void set_fine(gm_records *all, uint64_t seed, bool as_type, const char *none)
+{
+    static const char *const fine[] = { "Actor", "actor", "painter", "OTHER", "misc" };
+    dice d = { seed, 0 };
+    for (size_t i = 0; i < all->count; i++) {
+        for (int32_t k = 0; k < all->items[i].entity_count; k++) {
+            gm_entity *e = &all->items[i].entities[k];
+            const uint32_t n = roll(&d, GM_LEN(fine) + 1);
+            char buf[128] = "";
+            /* A letter before it keeps the rules of coarse names away: of fine ones, OTHER is not MISC. */
+            if (n < GM_LEN(fine)) snprintf(buf, sizeof buf, as_type ? "z%s" : "%s", fine[n]);
+            gm_free(as_type ? e->type : e->fine);
+            if (as_type)
+                e->type = text(n < GM_LEN(fine) ? buf : none);
+            else
+                e->fine = n < GM_LEN(fine) ? text(buf) : NULL;
+        }
+    }
+}
+
+static void fine_scores_are_those_of_fine_types(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        gm_records gold = { 0 }, pred = { 0 };
+        int64_t with_fine = 0;
+        random_files(seed, &gold, &pred);
+        set_fine(&gold, seed, false, NULL);
+        set_fine(&pred, seed + 500, false, NULL);
+        for (size_t i = 0; i < gold.count; i++)
+            for (int32_t k = 0; k < gold.items[i].entity_count; k++) with_fine += gold.items[i].entities[k].fine != NULL;
+        gm_metrics m = score(&gold, &pred, by_words);
+        set_fine(&gold, seed, true, "nothing in gold");
+        set_fine(&pred, seed + 500, true, "nothing in predictions");
+        gm_metrics as_types = score(&gold, &pred, by_words);
+        assert_int_equal(m.with_fine, with_fine);
+        assert_memory_equal(&m.fine_mner, &as_types.mner, sizeof m.mner);
+        assert_memory_equal(&m.fmnerg, &as_types.gmner, sizeof m.gmner);
+        for (int32_t i = 0; i < m.fines.count; i++) {
+            bool is_found = false;
+            for (int32_t k = 0; k < as_types.types.count; k++) {
+                const gm_type_score *t = &as_types.types.items[k];
+                if (strcmp(t->type + 1, m.fines.items[i].type) != 0) continue;
+                assert_memory_equal(&t->mner, &m.fines.items[i].mner, sizeof t->mner);
+                assert_memory_equal(&t->gmner, &m.fines.items[i].gmner, sizeof t->gmner);
+                is_found = true;
+            }
+            assert_true(is_found);
+        }
+        gm_metrics_free(&m);
+        gm_metrics_free(&as_types);
+        gm_records_free(&gold);
+        gm_records_free(&pred);
+    }
+}
+
+static void fine_scores_are_reported_where_gold_has_fine_types(void **state)
+{
+    (void)state;
+    for (int has_fine = 0; has_fine < 2; has_fine++) {
+        gm_err err;
+        gm_records gold = { 0 }, pred = { 0 };
+        gm_buffer table = { 0 }, json = { 0 };
+        cJSON *parsed = NULL;
+        random_files(3, &gold, &pred);
+        if (has_fine) set_fine(&gold, 3, false, NULL);
+        set_fine(&pred, 4, false, NULL);
+        gm_metrics m = score(&gold, &pred, by_offset);
+        assert_ok(gm_report_table(&(gm_report) { .metrics = &m }, &table, &err));
+        assert_ok(gm_report_json(&(gm_report) { .metrics = &m }, &json, &err));
+        assert_ok(gm_json_parse(json.data, json.size, &parsed, &err));
+        assert_int_equal(strstr(table.data, "FMNERG") != NULL, has_fine);
+        assert_int_equal(cJSON_GetObjectItem(parsed, "fmnerg") != NULL, has_fine);
+        assert_int_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(parsed, "macro_f1"), "fmnerg") != NULL, has_fine);
+        assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(parsed, "per_fine_type")), has_fine ? m.fines.count : 0);
+        assert_non_null(cJSON_GetObjectItem(parsed, "eeg"));
+        assert_non_null(cJSON_GetObjectItem(parsed, "gmner"));
+        cJSON_Delete(parsed);
+        gm_buffer_free(&table);
+        gm_buffer_free(&json);
+        gm_metrics_free(&m);
+        gm_records_free(&gold);
+        gm_records_free(&pred);
+    }
+}
+
 static void report_forms(void **state)
 {
     (void)state;
@@ -380,6 +467,20 @@ static void a_type_too_long_is_refused(void **state)
     refuses(&gold, &pred, by_offset, GM_ERR_DATA, "127");
 }
 
+static void a_fine_type_too_long_is_refused(void **state)
+{
+    (void)state;
+    gm_err err;
+    char name[200];
+    memset(name, 'x', sizeof name);
+    name[128] = '\0';
+    gm_records gold = { 0 }, pred = { 0 };
+    gm_record a = blank("a");
+    add_entity(&a, 0, "PER")->fine = text(name);
+    assert_ok(gm_records_add(&gold, &a, &err));
+    refuses(&gold, &pred, by_offset, GM_ERR_DATA, "fine type");
+}
+
 static void a_threshold_out_of_range_is_refused(void **state)
 {
     (void)state;
@@ -419,12 +520,15 @@ int main(void)
         cmocka_unit_test(gold_as_prediction_is_all_right),
         cmocka_unit_test(thresholds),
         cmocka_unit_test(type_names),
+        cmocka_unit_test(fine_scores_are_those_of_fine_types),
+        cmocka_unit_test(fine_scores_are_reported_where_gold_has_fine_types),
         cmocka_unit_test(report_forms),
         cmocka_unit_test(gold_without_boxes_is_named),
         cmocka_unit_test(an_unknown_id_is_refused),
         cmocka_unit_test(an_id_twice_is_refused),
         cmocka_unit_test(a_span_beyond_the_words_is_refused_by_name),
         cmocka_unit_test(a_type_too_long_is_refused),
+        cmocka_unit_test(a_fine_type_too_long_is_refused),
         cmocka_unit_test(a_threshold_out_of_range_is_refused),
         cmocka_unit_test(running_out_of_memory_is_reported),
     };
