@@ -89,7 +89,9 @@ int gm_backend_isas(const char *names[4])
 
 static gm_status host_alloc(gm_device *dev, size_t bytes, void **block)
 {
+    enum { LARGE = 4 << 20 };
     *block = gm_malloc(bytes);
+    if (bytes >= LARGE) gm_use_large_pages(*block, bytes);
     return *block != NULL ? GM_OK : gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu bytes", bytes);
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/memory.h"
+
 static const size_t ALIGN = 64, LENT_ALIGN = 256, PAGE = 4096;
 
 static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -21,6 +23,7 @@ gm_status gm_arena_init(gm_arena *a, size_t bytes, gm_err *err)
             err, GM_ERR_NOMEM,
             "cannot reserve %zu bytes of address space for an arena: raise the limit (ulimit -v) or use fewer threads",
             size);
+    gm_use_large_pages(base, size);
     a->base = base;
     a->size = size;
     return GM_OK;

@@ -1,9 +1,11 @@
+#define _GNU_SOURCE
 #include "base/memory.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_uint_fast64_t allocations;
 static atomic_int_fast64_t fail_in = -1;
@@ -31,6 +33,18 @@ void *gm_calloc(size_t count, size_t bytes)
 
 void *gm_realloc(void *block, size_t bytes) { return injected() ? NULL : counted(realloc(block, bytes ? bytes : 1)); }
 void gm_free(void *block) { free(block); }
+
+void gm_use_large_pages(void *block, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    enum { PAGE = 4096 };
+    const uintptr_t first = ((uintptr_t)block + PAGE - 1) / PAGE * PAGE, end = ((uintptr_t)block + bytes) / PAGE * PAGE;
+    if (block != NULL && first < end) (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* advice: it may be declined */
+#else
+    (void)block;
+    (void)bytes;
+#endif
+}
 
 char *gm_strndup(const char *text, size_t n)
 {

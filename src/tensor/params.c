@@ -131,6 +131,14 @@ static gm_status take(float **block, size_t count, gm_err *err)
     return *block != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu parameters", count);
 }
 
+/* The same for a block that will be used from end to end; of the table's moments only rows are that are touched. */
+static gm_status take_all(float **block, size_t count, gm_err *err)
+{
+    GM_TRY(take(block, count, err));
+    gm_use_large_pages(*block, count * sizeof **block);
+    return GM_OK;
+}
+
 /* Gives each dense parameter its offset, group after group. */
 static void lay_out(gm_params *ps)
 {
@@ -157,12 +165,12 @@ gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err)
     for (int32_t i = 0; i < ps->count; i++) ps->frozen_count += ps->items[i]->spec.is_frozen ? room_of(ps->items[i]) : 0;
     const size_t table = ps->table != NULL ? ps->table->count : 0;
     gm_param_blocks *h = &ps->host;
-    GM_TRY(take(&h->value, ps->dense_count, err));
-    GM_TRY(take(&h->table_value, table, err));
-    GM_TRY(take(&h->frozen, ps->frozen_count, err));
+    GM_TRY(take_all(&h->value, ps->dense_count, err));
+    GM_TRY(take_all(&h->table_value, table, err));
+    GM_TRY(take_all(&h->frozen, ps->frozen_count, err));
     if (with_moments) {
-        GM_TRY(take(&h->m, ps->dense_count, err));
-        GM_TRY(take(&h->v, ps->dense_count, err));
+        GM_TRY(take_all(&h->m, ps->dense_count, err));
+        GM_TRY(take_all(&h->v, ps->dense_count, err));
         GM_TRY(take(&h->table_m, table, err));
         GM_TRY(take(&h->table_v, table, err));
     }
@@ -198,9 +206,12 @@ static uint16_t to_bf16(float value)
 
 static gm_status fill_copy(gm_device *dev, void *copy, const float *from, size_t count)
 {
-    uint16_t *half = gm_malloc(count * sizeof *half);
+    const bool is_host = dev->memory->is_host;
+    uint16_t *half = is_host ? copy : gm_malloc(count * sizeof *half);
     if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", count);
+    #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (size_t i = 0; i < count; i++) half[i] = to_bf16(from[i]);
+    if (is_host) return GM_OK;
     gm_status status = dev->memory->upload(dev, copy, half, count * sizeof *half);
     if (status == GM_OK) status = dev->memory->sync(dev);
     gm_free(half);

@@ -70,10 +70,25 @@ static void copied_part_of_a_text_is_ended(void **state)
     gm_free(copy);
 }
 
+/* Advice: whatever the block, its bytes stay. */
+static void large_pages_change_nothing(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 1, 4096, 5000, (size_t)5 << 20 };
+    for (size_t i = 0; i < GM_LEN(sizes); i++) {
+        char *block = gm_malloc(sizes[i]);
+        memset(block, 'x', sizes[i]);
+        gm_use_large_pages(block, sizes[i]);
+        assert_true(block[0] == 'x' && block[sizes[i] / 2] == 'x' && block[sizes[i] - 1] == 'x');
+        gm_free(block);
+    }
+    gm_use_large_pages(NULL, 1 << 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chosen_allocation_fails_once),       cmocka_unit_test(every_kind_of_allocation_can_fail),
+        cmocka_unit_test(large_pages_change_nothing),         cmocka_unit_test(chosen_allocation_fails_once),       cmocka_unit_test(every_kind_of_allocation_can_fail),
         cmocka_unit_test(count_rises_with_each_success_only), cmocka_unit_test(overflowing_product_is_refused),
         cmocka_unit_test(grown_array_keeps_its_elements),     cmocka_unit_test(copied_part_of_a_text_is_ended),
     };
