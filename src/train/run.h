@@ -48,6 +48,8 @@ typedef struct gm_run {
     float norm;
     uint32_t *order;          /* [train.records.count] of the epoch at hand */
     const gm_sample **picked; /* [train.batch] samples of a step */
+    struct gm_dealt *dealt;   /* [train.batch] and [shards]: scratch of step.c's dealing */
+    int32_t *dealt_pieces;
     int64_t steps_per_epoch, total_steps;
     gm_progress_state at;
     FILE *metrics;  /* metrics.jsonl, open for appending */

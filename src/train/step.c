@@ -1,12 +1,16 @@
 /* One optimiser step: samples are dealt to shards, workers take shards forwards and backwards, gradients are summed in a
  * fixed tree, clipped and applied. Nothing here depends on the number of threads. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "adamw/adamw.h"
 #include "base/memory.h"
 #include "grad_norm/grad_norm.h"
 #include "train/run.h"
+
+/* A picked sample, its place among them and its shard. */
+typedef struct gm_dealt { const gm_sample *sample; int32_t place, shard; } gm_dealt;
 
 /* Rows of the table that a step can touch at most. */
 static int64_t most_touched(const gm_run *r)
@@ -46,7 +50,9 @@ static gm_status make_lists(gm_run *r, gm_err *err)
     r->rows = gm_calloc(shards, sizeof *r->rows);
     r->order = gm_calloc(r->train.records.count, sizeof *r->order);
     r->picked = gm_calloc((size_t)gm_config_int(r->config, GM_KEY_BATCH), sizeof *r->picked);
-    bool all = r->batch != NULL && r->cut != NULL && r->grads != NULL && r->dense != NULL && r->rows != NULL && r->order != NULL && r->picked != NULL;
+    r->dealt = gm_calloc((size_t)gm_config_int(r->config, GM_KEY_BATCH), sizeof *r->dealt);
+    r->dealt_pieces = gm_calloc(shards, sizeof *r->dealt_pieces);
+    bool all = r->dealt != NULL && r->dealt_pieces != NULL && r->batch != NULL && r->cut != NULL && r->grads != NULL && r->dense != NULL && r->rows != NULL && r->order != NULL && r->picked != NULL;
     for (size_t s = 0; s < shards && all; s++) {
         r->grads[s].is_written = gm_calloc((size_t)r->model.params.count, sizeof(bool));
         all = r->grads[s].is_written != NULL;
@@ -103,7 +109,7 @@ void gm_run_free_buffers(gm_run *r)
     dev->memory->release(dev, r->partial);
     gm_mirror_free(&r->touched_rows, dev);
     gm_mirror_free(&r->outcome, dev);
-    void *const blocks[] = { r->batch, r->cut, r->grads, r->dense, r->rows, r->order, (void *)r->picked };
+    void *const blocks[] = { r->batch, r->cut, r->grads, r->dense, r->rows, r->order, (void *)r->picked, r->dealt, r->dealt_pieces };
     for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
     gm_touched_free(&r->touched);
 }
@@ -121,25 +127,44 @@ void gm_run_shuffle(gm_run *r)
     }
 }
 
-/* Cuts the picked samples into runs of about equal pieces: sample i goes to the shard that the middle of its pieces falls
- * in. Gives the pieces of the largest run. */
+static int longest_first(const void *a, const void *b)
+{
+    const gm_dealt *x = a, *y = b;
+    if (x->sample->text.count != y->sample->text.count) return x->sample->text.count > y->sample->text.count ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+static int by_shard(const void *a, const void *b)
+{
+    const gm_dealt *x = a, *y = b;
+    if (x->shard != y->shard) return x->shard < y->shard ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* Deals the picked samples to shards of equal pieces, as nearly as can be told: the longest first, each to the shard that has
+ * least, for a step takes as long as its largest shard. Puts them in the order of shards, within a shard in the order in
+ * which they were picked. Gives the pieces of the largest shard. */
 static int32_t cut(gm_run *r, int32_t count)
 {
-    int64_t total = 0, before = 0, largest = 0;
-    int32_t end = 0;
-    for (int32_t i = 0; i < count; i++) total += r->picked[i]->text.count;
-    for (int32_t s = 0; s < r->shards; s++) {
-        const int64_t from = before;
-        r->cut[s] = end;
-        for (; end < count; end++) {
-            const int64_t pieces = r->picked[end]->text.count;
-            if ((2 * before + pieces) * r->shards >= 2 * total * (s + 1)) break;
-            before += pieces;
-        }
-        if (before - from > largest) largest = before - from;
+    int32_t *pieces = r->dealt_pieces, largest = 0;
+    memset(pieces, 0, (size_t)r->shards * sizeof *pieces);
+    for (int32_t i = 0; i < count; i++) r->dealt[i] = (gm_dealt) { r->picked[i], i, 0 };
+    qsort(r->dealt, (size_t)count, sizeof *r->dealt, longest_first);
+    for (int32_t i = 0; i < count; i++) {
+        int32_t least = 0;
+        for (int32_t s = 1; s < r->shards; s++)
+            if (pieces[s] < pieces[least]) least = s;
+        r->dealt[i].shard = least;
+        pieces[least] += r->dealt[i].sample->text.count;
     }
-    r->cut[r->shards] = count;
-    return (int32_t)largest;
+    qsort(r->dealt, (size_t)count, sizeof *r->dealt, by_shard);
+    for (int32_t i = 0, s = 0; s <= r->shards; s++) {
+        r->cut[s] = i;
+        while (i < count && r->dealt[i].shard == s) i++;
+        if (s < r->shards && pieces[s] > largest) largest = pieces[s];
+    }
+    for (int32_t i = 0; i < count; i++) r->picked[i] = r->dealt[i].sample;
+    return largest;
 }
 
 /* Fills the batches. On a device all have the same capacities, which depend on the bucket alone, so that its captured step

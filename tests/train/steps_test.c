@@ -40,6 +40,41 @@ static void steady_steps_allocate_nothing(void **state)
     }
 }
 
+/* Place of a sample among those that step 0 picks. */
+static int32_t place_of(const gm_run *r, const gm_sample *s)
+{
+    for (int32_t i = 0; i < BENCH_BATCH; i++)
+        if (&r->train.samples[r->order[i]] == s) return i;
+    fail_msg("a sample that was not picked");
+    return -1;
+}
+
+/* Each sample once, a shard's in the order in which they were picked; and without its shortest sample, which came last, no
+ * shard has more pieces than another: so greedy dealing goes. */
+static void shards_have_like_pieces(void **state)
+{
+    bench b;
+    (void)state;
+    begin(&b, SETS(STEPS, "train.shards=3", "threads=2"));
+    const gm_run *r = &b.run;
+    bench_step(&b, 0);
+    int32_t pieces[3] = { 0 }, shortest[3] = { 1000, 1000, 1000 }, seen = 0;
+    assert_true(r->cut[0] == 0 && r->cut[3] == BENCH_BATCH);
+    for (int32_t s = 0; s < 3; s++)
+        for (int32_t i = r->cut[s], last = -1; i < r->cut[s + 1]; i++) {
+            const int32_t place = place_of(r, r->picked[i]), n = r->picked[i]->text.count;
+            assert_true(place > last);
+            last = place;
+            seen |= 1 << place;
+            pieces[s] += n;
+            if (n < shortest[s]) shortest[s] = n;
+        }
+    assert_int_equal(seen, (1 << BENCH_BATCH) - 1);
+    for (int32_t s = 0; s < 3; s++)
+        for (int32_t k = 0; k < 3; k++) assert_true(pieces[s] - shortest[s] <= pieces[k]);
+    bench_end(&b);
+}
+
 /* The same batch again and again: its loss must fall by far, or nothing is learnt. */
 static void one_batch_is_learnt(void **state)
 {
@@ -114,7 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steady_steps_allocate_nothing),
         cmocka_unit_test(the_update_is_adamws),
-        cmocka_unit_test(one_batch_is_learnt),
+        cmocka_unit_test(shards_have_like_pieces), cmocka_unit_test(one_batch_is_learnt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
