@@ -12,7 +12,7 @@
 #include "base/cli.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "model/worker.h"
+#include "model/look.h"
 
 /* Lines read straight from a file descriptor, so that it can be asked whether another is waiting. */
 typedef struct feed {
@@ -95,6 +95,7 @@ static gm_status next_line(feed *f, char **line, size_t *size, gm_err *err)
 typedef struct answering {
     const gm_model *model;
     gm_workers *workers;
+    gm_look *look;   /* NULL: the model sees no pictures */
     gm_record *records;
     gm_sample *samples;
     gm_entity **entities;
@@ -159,6 +160,7 @@ static gm_status answer(answering *a, gm_err *err)
         if (status != GM_OK) break;
         a->cut += a->samples[made].text.is_cut;
     }
+    if (status == GM_OK && a->look != NULL) status = gm_look_take(a->look, a->workers, a->samples, made, err);
     if (status == GM_OK)
         status = gm_predict(a->model, a->workers, a->samples, a->count, a->tokens, a->entities, a->found, err);
     if (status == GM_OK) {
@@ -220,6 +222,7 @@ static void free_answering(answering *a)
 
 typedef struct settings {
     const char *model, *in, *device, *isa, *shard, *precision;
+    const char *images, *regions, *features, *vision;
     const char *layers; /* heads, a number or all */
     double dropout;
     int64_t threads, tokens, samples;
@@ -248,6 +251,7 @@ static gm_status predict(const settings *o, gm_err *err)
     gm_workers workers = { 0 };
     shard s = { 0, 1 };
     feed f = { .fd = -1 };
+    gm_look *look = NULL;
     if (o->threads < 1 || o->threads > 1024)
         return gm_fail(err, GM_ERR_USAGE, "--threads is 1 to 1024, not %lld", (long long)o->threads);
     if (o->tokens < 16 || o->tokens > 1 << 20)
@@ -266,14 +270,17 @@ static gm_status predict(const settings *o, gm_err *err)
     workers.sampling = sampling;
     if (status == GM_OK) status = gm_workers_error(&workers, gm_params_place(&model.params, workers.whole), err);
     if (status == GM_OK) status = gm_params_pack(&model.params, err);
+    if (status == GM_OK) status = gm_look_open_for(&model, o->images, o->regions, o->features, o->vision, &look, err);
     if (status == GM_OK) status = open_feed(&f, o->in, err);
-    answering a = { .model = &model, .workers = &workers, .tokens = (int32_t)o->tokens };
+    answering a = { .model = &model, .workers = &workers, .look = look, .tokens = (int32_t)o->tokens };
     if (status == GM_OK) status = answer_feed(&a, &f, s, err);
     if (status == GM_OK)
         gm_log(GM_LOG_INFO, "predict", "%lld records, %lld of them cut at the model's length", (long long)a.answered,
                (long long)a.cut);
+    if (status == GM_OK && look != NULL) gm_look_report(look);
     free_answering(&a);
     close_feed(&f);
+    gm_look_close(look);
     gm_model_destroy(&model);
     gm_workers_destroy(&workers);
     return status;
@@ -286,10 +293,15 @@ const gm_command gm_predict_command = { "predict", "find entities: records in, r
 
 static int predict_main(int argc, char **argv)
 {
-    settings o = { .in = "-", .device = "cpu", .isa = "auto", .precision = "fp32", .threads = 2, .tokens = 2048, .layers = "heads", .dropout = 0.1, .seed = 42 };
+    settings o = { .in = "-", .images = "", .regions = "", .features = "", .device = "cpu", .isa = "auto", .precision = "fp32", .threads = 2,
+                   .tokens = 2048, .layers = "heads", .dropout = 0.1, .seed = 42 };
     gm_option options[] = {
         { "model", GM_OPT_STR, &o.model, "DIR", "run folder (its best/) or model folder", true },
         { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin", false },
+        { "images", GM_OPT_STR, &o.images, "DIR", "folder of the pictures that records name, for a model that sees them", false },
+        { "regions", GM_OPT_STR, &o.regions, "PATH", "proposals: folder of <image>.npz, or a .jsonl of boxes; else windows of several sizes", false },
+        { "features", GM_OPT_STR, &o.features, "DIR", "folder where features of regions are kept from run to run", false },
+        { "vision", GM_OPT_STR, &o.vision, "DIR", "the vision encoder whose features the model reads, where it is not where it was in training", false },
         { "shard", GM_OPT_STR, &o.shard, "I/N", "only every N-th record from the I-th on (I from 0)", false },
         { "threads", GM_OPT_INT, &o.threads, "N", "worker threads; results do not depend on it", false },
         { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch", false },

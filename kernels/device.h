@@ -23,6 +23,7 @@ typedef struct gm_step {
     float inv_words;          /* 1 / words of the whole step, all shards and ranks */
     float inv_sentences;
     float inv_entities;       /* 1 / gold entities of the whole step whose image has regions */
+    float inv_typed;          /* 1 / gold entities of the whole step that have a fine type */
 } gm_step;
 
 typedef struct gm_plans gm_plans; /* GEMM plans of this device, by shape */

@@ -10,11 +10,11 @@
 enum { GM_NO_LABEL = 255 };
 
 struct gm_cross_entropy {
-    const float *logits;      /* [rows, classes] */
+    const void *logits;       /* [rows, classes] activations; at most GM_NO_LABEL classes */
     const uint8_t *label;     /* [rows] class, or GM_NO_LABEL */
     const float *scale;       /* in device memory: 1 / count over the whole step */
     double *loss;             /* added to */
-    float *dlogits;           /* [rows, classes] or NULL; may be logits */
+    void *dlogits;            /* [rows, classes] or NULL; may be logits */
     int32_t rows, classes;
 };
 

@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cross_entropy/cross_entropy.h"
 
 /* Capacities are multiples of these: products of few shapes, few plans. A plan of the cpu is cheap beside rows that are
  * computed for nothing: 16 instead of 64 takes 3 % from a step. */
 enum { HOST_UNIT = 16, DEVICE_UNIT = 64 };
 
-static int32_t capacity(const gm_batch *b, int32_t rows)
+int32_t gm_batch_capacity(const gm_batch *b, int32_t rows)
 {
     const int32_t unit = b->dev == NULL || b->dev->memory->is_host ? HOST_UNIT : DEVICE_UNIT;
     return (rows + unit - 1) / unit * unit;
@@ -52,7 +53,9 @@ void gm_sample_free(gm_sample *s)
 {
     gm_encoded_free(&s->text);
     gm_free(s->gold);
+    gm_free(s->gold_fine);
     gm_free(s->shape);
+    gm_picture_free(&s->picture);
     *s = (gm_sample){ 0 };
 }
 
@@ -79,6 +82,28 @@ gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_tokenizer
     }
     if (status != GM_OK) gm_dataset_free(d);
     return status;
+}
+
+static gm_status name_fine(gm_sample *s, const gm_labels *fine, gm_err *err)
+{
+    const gm_record *r = s->record;
+    int32_t k = 0;
+    if (s->gold_count == 0) return GM_OK;
+    s->gold_fine = gm_malloc((size_t)s->gold_count);
+    if (s->gold_fine == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the gold of \"%s\"", r->id);
+    for (int32_t i = 0; i < r->entity_count; i++) {
+        const gm_entity *e = &r->entities[i];
+        const int32_t type = e->fine != NULL ? gm_labels_find(fine, e->fine) : GM_NO_LABEL;
+        if (type < 0) return gm_fail(err, GM_ERR_DATA, "record \"%s\": entities[%d] has the fine type \"%s\", which the model does not know", r->id, i, e->fine);
+        if (e->end < s->text.words) s->gold_fine[k++] = (uint8_t)type;
+    }
+    return GM_OK;
+}
+
+gm_status gm_dataset_name_fine(gm_dataset *d, const gm_labels *fine, gm_err *err)
+{
+    for (size_t i = 0; i < d->records.count && fine->count > 0; i++) GM_TRY(name_fine(&d->samples[i], fine, err));
+    return GM_OK;
 }
 
 void gm_dataset_free(gm_dataset *d)
@@ -223,7 +248,7 @@ static gm_status fill_sequence(arrays *a, int32_t b, const gm_sample *s, const g
 gm_status gm_batch_reserve(gm_batch *b, int32_t sequences, int32_t tokens, int32_t words, gm_err *err)
 {
     arrays a;
-    return gm_mirror_make(&b->block, lay_out(&a, NULL, sequences, capacity(b, tokens), capacity(b, words)), b->dev, err);
+    return gm_mirror_make(&b->block, lay_out(&a, NULL, sequences, gm_batch_capacity(b, tokens), gm_batch_capacity(b, words)), b->dev, err);
 }
 
 static int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
@@ -235,8 +260,8 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
         tokens += samples[i]->text.count;
         words += samples[i]->text.words;
     }
-    const int32_t token_room = o.is_exact ? tokens : capacity(b, most(tokens, o.tokens)),
-                  word_room = o.is_exact ? words : capacity(b, most(words, o.words)), sequences = most(count, o.sequences);
+    const int32_t token_room = o.is_exact ? tokens : gm_batch_capacity(b, most(tokens, o.tokens)),
+                  word_room = o.is_exact ? words : gm_batch_capacity(b, most(words, o.words)), sequences = most(count, o.sequences);
     arrays a;
     const size_t bytes = lay_out(&a, NULL, sequences, token_room, word_room);
     if (bytes > b->block.bytes) GM_TRY(gm_mirror_make(&b->block, bytes + bytes / 2, b->dev, err)); /* the largest batches come early or never: few growths */
@@ -270,5 +295,6 @@ gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t co
 void gm_batch_free(gm_batch *b)
 {
     gm_mirror_free(&b->block, b->dev);
+    gm_mirror_free(&b->scene.block, b->dev);
     *b = (gm_batch){ .dev = b->dev };
 }

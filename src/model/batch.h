@@ -6,6 +6,7 @@
 #include "backend/device_memory.h"
 #include "data/labels.h"
 #include "data/records.h"
+#include "model/scene.h"
 #include "tensor/tensor.h"
 #include "text/shape.h"
 #include "text/tokenizer.h"
@@ -14,14 +15,16 @@ enum { GM_SPAN_WIDTHS = 8 };      /* widest span of the span head, in words */
 enum { GM_SHAPE_BAG = 3 };        /* shapes that a word is shown: of the word before it, its own, of the one behind it */
 
 /* A record as the encoder reads it. */
-typedef struct gm_sample {
+struct gm_sample {
     const gm_record *record;      /* the caller's */
     gm_encoded text;              /* pieces; text.words may be fewer than the record's: the sentence was cut */
     gm_span *gold;                /* entities whose words were all kept, typed */
     int32_t gold_count;
+    uint8_t *gold_fine;           /* [gold_count] class of the fine type or GM_NO_LABEL; NULL: not asked for */
+    gm_picture picture;           /* by gm_picture_take */
     uint8_t *shape;               /* [text.words] gm_shape of each word that was kept */
     uint32_t key;                 /* FNV-1a of the id: the sample's dropout */
-} gm_sample;
+};
 
 typedef struct gm_dataset {
     gm_records records;
@@ -38,6 +41,8 @@ void gm_sample_free(gm_sample *s);
 
 /* Takes over the records' memory, also when it fails. */
 gm_status gm_dataset_make(gm_dataset *d, gm_records *records, const gm_tokenizer *tokenizer, const gm_labels *labels, int32_t max_len, gm_err *err);
+/* Fine classes of all gold by these labels (none: nothing is done); a type they lack is GM_ERR_DATA naming the record. */
+gm_status gm_dataset_name_fine(gm_dataset *d, const gm_labels *fine, gm_err *err);
 void gm_dataset_free(gm_dataset *d);
 
 /* Rows of the word-embedding table that a step touches, in order of first use. Nothing here is proportional to the
@@ -54,7 +59,7 @@ gm_status gm_touched_make(gm_touched *t, int32_t vocabulary, gm_err *err);
 void gm_touched_begin(gm_touched *t);
 void gm_touched_free(gm_touched *t);
 
-typedef struct gm_batch {
+struct gm_batch {
     gm_pack tokens, words;        /* these nine in device memory */
     gm_pack firsts;               /* words as the encoder knows them: by the place of their first piece */
     const int32_t *ids;           /* [tokens] */
@@ -68,8 +73,9 @@ typedef struct gm_batch {
     const int32_t *word_cu;       /* [sentences + 1] words.cu as the host reads it */
     int32_t sentences;            /* those with samples; the packs may hold empty ones behind them */
     gm_device *dev;               /* whose memory; NULL: the host's. Set before the first filling */
-    gm_mirror block;              /* all of the above */
-} gm_batch;
+    gm_scene scene;               /* by gm_scene_fill, where the model sees pictures */
+    gm_mirror block;              /* all of the above but the scene */
+};
 
 typedef struct gm_batch_options {
     gm_tag_scheme scheme;
@@ -86,5 +92,7 @@ gm_status gm_batch_reserve(gm_batch *b, int32_t sequences, int32_t tokens, int32
  * must. On a device the copy is under way when this returns: the batch is filled again only after a sync. */
 gm_status gm_batch_fill(gm_batch *b, const gm_sample *const *samples, int32_t count, gm_batch_options o, gm_err *err);
 void gm_batch_free(gm_batch *b);  /* before its device */
+/* So many rows, and those that round them up: products of few shapes, few plans. */
+int32_t gm_batch_capacity(const gm_batch *b, int32_t rows);
 
 #endif

@@ -19,36 +19,41 @@ static gm_status declare(gm_params *ps, const char *name, int32_t rows, int32_t 
 static const gm_param_spec head_matrix = { .rate = GM_RATE_HEAD, .decays = true, .init = GM_INIT_NORMAL, .sigma = 0.02f };
 static const gm_param_spec head_vector = { .rate = GM_RATE_HEAD, .is_vector = true, .init = GM_INIT_ZERO };
 
-gm_status gm_span_head_declare(gm_span_head *h, gm_params *ps, int32_t hidden, int32_t types, gm_err *err)
+gm_status gm_span_body_declare(gm_span_body *s, gm_params *ps, int32_t hidden, gm_err *err)
 {
     gm_param_spec both = head_matrix;
     both.part[0] = "span.start.weight";
     both.part[1] = "span.end.weight";
     both.rows = 2 * GM_SPAN_HIDDEN;
     both.cols = hidden;
+    GM_TRY(gm_params_add(ps, &both, &s->project, err));
+    GM_TRY(declare(ps, "span.width.weight", GM_SPAN_WIDTHS, GM_SPAN_HIDDEN, head_matrix, &s->width, err));
+    return declare(ps, "span.bias", GM_SPAN_HIDDEN, 1, head_vector, &s->bias, err);
+}
+
+gm_status gm_span_body_project(const gm_span_body *s, gm_tape *t, gm_tensor *states, gm_tensor **projected)
+{
+    return gm_op_linear(t, states, s->project, NULL, GM_LINEAR_PLAIN, projected);
+}
+
+gm_status gm_span_head_declare(gm_span_head *h, gm_params *ps, int32_t hidden, int32_t types, gm_err *err)
+{
     h->types = types;
-    GM_TRY(gm_params_add(ps, &both, &h->project, err));
-    GM_TRY(declare(ps, "span.width.weight", GM_SPAN_WIDTHS, GM_SPAN_HIDDEN, head_matrix, (gm_param **)&h->logits.width, err));
-    GM_TRY(declare(ps, "span.bias", GM_SPAN_HIDDEN, 1, head_vector, (gm_param **)&h->logits.bias, err));
-    GM_TRY(declare(ps, "span.out.weight", types + 1, GM_SPAN_HIDDEN, head_matrix, (gm_param **)&h->logits.out, err));
-    return declare(ps, "span.out.bias", types + 1, 1, head_vector, (gm_param **)&h->logits.out_bias, err);
+    GM_TRY(gm_span_body_declare(&h->body, ps, hidden, err));
+    GM_TRY(declare(ps, "span.out.weight", types + 1, GM_SPAN_HIDDEN, head_matrix, &h->out, err));
+    return declare(ps, "span.out.bias", types + 1, 1, head_vector, &h->out_bias, err);
 }
 
-gm_status gm_span_head_project(const gm_span_head *h, gm_tape *t, gm_tensor *states, gm_tensor **projected)
+gm_status gm_span_head_forward(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *projected, bool with_loss, float **logits)
 {
-    return gm_op_linear(t, states, h->project, NULL, GM_LINEAR_PLAIN, projected);
+    const gm_span_params p = { h->body.width, h->body.bias, h->out, h->out_bias };
+    return gm_op_span_logits(t, &b->words, projected, p, with_loss ? b->span_label : NULL, logits);
 }
 
-gm_status gm_span_head_logits(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *projected, bool with_loss, float **logits)
+/* Nothing is known yet of its region, its fine type and how sure it is. */
+static gm_found new_found(int32_t start, int32_t end, int32_t type, float score)
 {
-    return gm_op_span_logits(t, &b->words, projected, h->logits, with_loss ? b->span_label : NULL, logits);
-}
-
-gm_status gm_span_head_forward(const gm_span_head *h, gm_tape *t, const gm_batch *b, gm_tensor *states, bool with_loss, float **logits)
-{
-    gm_tensor *projected;
-    GM_TRY(gm_span_head_project(h, t, states, &projected));
-    return gm_span_head_logits(h, t, b, projected, with_loss, logits);
+    return (gm_found){ .start = start, .end = end, .type = type, .score = score, .region = -1, .region_score = NAN, .fine = -1, .fine_score = NAN, .u = gm_no_uncertainty };
 }
 
 /* Softmax probability of the best class of one span. */
@@ -59,7 +64,7 @@ static gm_found best_class(const float *logits, int32_t classes)
     for (int32_t c = 1; c < classes; c++)
         if (logits[c] > logits[best]) best = c;
     for (int32_t c = 0; c < classes; c++) sum += expf(logits[c] - logits[best]);
-    return (gm_found){ .type = best - 1, .score = 1.0f / sum, .u = gm_no_uncertainty };
+    return new_found(0, 0, best - 1, 1.0f / sum);
 }
 
 static int by_score(const void *a, const void *b)
@@ -166,7 +171,7 @@ int32_t gm_crf_spans(const gm_crf_head *h, const int32_t *path, const float *mar
     for (int32_t i = 0; i < count; i++) {
         float sum = 0.0f;
         for (int32_t w = scratch[i].start; w <= scratch[i].end; w++) sum += marginal[(size_t)w * (size_t)h->tags + (size_t)path[w]];
-        found[i] = (gm_found){ scratch[i].start, scratch[i].end, scratch[i].type, sum / (float)(scratch[i].end - scratch[i].start + 1), gm_no_uncertainty };
+        found[i] = new_found(scratch[i].start, scratch[i].end, scratch[i].type, sum / (float)(scratch[i].end - scratch[i].start + 1));
     }
     return count;
 }

@@ -1,6 +1,7 @@
 /* Making, reading and writing model folders. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -70,6 +71,32 @@ static gm_status declare_shapes(gm_model *m, const char *const names[GM_SHAPE_BA
     return GM_OK;
 }
 
+static gm_status declare_fine(gm_model *m, gm_err *err)
+{
+    const gm_param_spec matrix = { .part = { "fine.out.weight" }, .rows = m->fine_labels.count, .cols = GM_SPAN_HIDDEN, .rate = GM_RATE_HEAD, .decays = true,
+                                   .init = GM_INIT_NORMAL, .sigma = 0.02f };
+    const gm_param_spec bias = { .part = { "fine.out.bias" }, .rows = m->fine_labels.count, .cols = 1, .rate = GM_RATE_HEAD, .is_vector = true, .init = GM_INIT_ZERO };
+    GM_TRY(gm_params_add(&m->params, &matrix, &m->fine, err));
+    return gm_params_add(&m->params, &bias, &m->fine_bias, err);
+}
+
+/* The heads that ask about entities. */
+static gm_status declare_askers(gm_model *m, int32_t hidden, gm_err *err)
+{
+    const bool sees = m->options.vision != GM_VISION_NONE, is_fine = m->fine_labels.count > 0;
+    int32_t look = m->options.feature_width;
+    if ((sees || is_fine) && m->options.head == GM_HEAD_CRF) GM_TRY(gm_span_body_declare(&m->span.body, &m->params, hidden, err));
+    if (m->options.vision == GM_VISION_TINY) {
+        GM_TRY(gm_vit_preset("vit-tiny", &m->vit.config, err));
+        m->vit.rate = GM_RATE_HEAD;
+        look = gm_vit_columns(&m->vit);
+        GM_TRY(gm_vit_declare(&m->vit, &m->params, "vision_model.", false, err));
+    }
+    m->region.debias = m->options.debias;
+    if (sees) GM_TRY(gm_region_head_declare(&m->region, &m->params, look, hidden, GM_SPAN_HIDDEN, err));
+    return is_fine ? declare_fine(m, err) : GM_OK;
+}
+
 static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, gm_err *err)
 {
     const int32_t hidden = m->encoder.config.hidden;
@@ -84,6 +111,7 @@ static gm_status declare_all(gm_model *m, bool with_pooler, bool with_moments, g
         GM_TRY(gm_crf_head_declare(&m->crf, &m->params, hidden, m->labels.count, m->options.scheme, err));
     else
         GM_TRY(gm_span_head_declare(&m->span, &m->params, hidden, m->labels.count, err));
+    GM_TRY(declare_askers(m, hidden, err));
     return gm_params_allocate(&m->params, with_moments, err);
 }
 
@@ -118,12 +146,20 @@ static gm_status open_weights(const char *folder, gm_safetensors **st, gm_err *e
     return status;
 }
 
+static gm_status parse_labels(gm_model *m, const char *labels, gm_err *err)
+{
+    const char *fine = m->options.fine;
+    m->options.fine = NULL; /* the caller's memory */
+    GM_TRY(gm_labels_parse(labels, &m->labels, err));
+    return fine != NULL ? gm_labels_parse(fine, &m->fine_labels, err) : GM_OK;
+}
+
 static gm_status create(const char *folder, const char *labels, gm_model *m, gm_err *err)
 {
     gm_safetensors *st = NULL;
     if (!gm_path_is_dir(folder))
         return gm_fail(err, GM_ERR_IO, "encoder: there is no folder %s; `tools/get-weights minilm` brings the default one to weights/minilm", folder);
-    GM_TRY(gm_labels_parse(labels, &m->labels, err));
+    GM_TRY(parse_labels(m, labels, err));
     GM_TRY(read_folder(m, folder, err));
     GM_TRY(open_weights(folder, &st, err));
     const gm_status status = load_encoder(m, st, err);
@@ -143,7 +179,7 @@ static gm_status create_tiny(const gm_records *records, const char *labels, gm_m
 {
     char *vocab = NULL;
     size_t size = 0;
-    GM_TRY(gm_labels_parse(labels, &m->labels, err));
+    GM_TRY(parse_labels(m, labels, err));
     GM_TRY(gm_tiny_files(records, &m->config_json, &m->config_size, &vocab, &size, err));
     const gm_status status = gm_tokenizer_parse_bert("tiny/vocab.txt", vocab, size, true, &m->tokenizer, err);
     gm_free(vocab);
@@ -162,6 +198,27 @@ gm_status gm_model_create_tiny(const gm_records *records, const char *labels, co
     return status;
 }
 
+static gm_status write_names(const gm_labels *l, gm_buffer *out, gm_err *err)
+{
+    for (int32_t i = 0; i < l->count; i++) {
+        if (i > 0) GM_TRY(gm_buffer_printf(out, err, ", "));
+        GM_TRY(gm_buffer_json_string(out, l->names[i], err));
+    }
+    return GM_OK;
+}
+
+static gm_status write_vision(const gm_model *m, gm_buffer *out, gm_err *err)
+{
+    GM_TRY(gm_buffer_printf(out, err, ",\n  \"vision\": { \"kind\": \"%s\", \"regions\": %d, \"width\": %d", gm_vision_names[m->options.vision],
+                            m->options.max_regions, m->options.feature_width));
+    if (m->vision_folder != NULL) {
+        GM_TRY(gm_buffer_printf(out, err, ", \"encoder\": "));
+        GM_TRY(gm_buffer_json_string(out, m->vision_folder, err));
+        GM_TRY(gm_buffer_printf(out, err, ", \"weights\": \"%016llx\"", (unsigned long long)m->vision_weights));
+    }
+    return gm_buffer_printf(out, err, " }");
+}
+
 /* gmner.json: what the Hugging Face files do not say. */
 static gm_status write_description(const gm_model *m, gm_buffer *out, gm_err *err)
 {
@@ -169,11 +226,15 @@ static gm_status write_description(const gm_model *m, gm_buffer *out, gm_err *er
                             FORMAT_VERSION, m->options.head == GM_HEAD_CRF ? "crf" : "span", m->options.scheme == GM_TAGS_BIOES ? "bioes" : "bio",
                             gm_shape_use_names[m->options.shape],
                             m->options.is_nested ? "true" : "false", m->options.max_len, (double)m->options.dropout));
-    for (int32_t i = 0; i < m->labels.count; i++) {
-        if (i > 0) GM_TRY(gm_buffer_printf(out, err, ", "));
-        GM_TRY(gm_buffer_json_string(out, m->labels.names[i], err));
+    GM_TRY(write_names(&m->labels, out, err));
+    GM_TRY(gm_buffer_printf(out, err, "]"));
+    if (m->options.vision != GM_VISION_NONE) GM_TRY(write_vision(m, out, err));
+    if (m->fine_labels.count > 0) {
+        GM_TRY(gm_buffer_printf(out, err, ",\n  \"fine\": ["));
+        GM_TRY(write_names(&m->fine_labels, out, err));
+        GM_TRY(gm_buffer_printf(out, err, "]"));
     }
-    return gm_buffer_printf(out, err, "]\n}\n");
+    return gm_buffer_printf(out, err, "\n}\n");
 }
 
 gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err)
@@ -225,16 +286,52 @@ static gm_status read_shape(const cJSON *root, gm_shape_use *use, gm_err *err)
     return gm_fail(err, GM_ERR_FORMAT, "\"shape\" is neither \"none\" nor \"word\" nor \"both\"");
 }
 
-static gm_status read_types(const cJSON *types, gm_labels *labels, gm_err *err)
+static gm_status read_types(const cJSON *root, const char *key, gm_labels *labels, gm_err *err)
 {
-    if (!cJSON_IsArray(types) || types->child == NULL) return gm_fail(err, GM_ERR_FORMAT, "\"types\" is not an array of names");
+    const cJSON *types = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (!cJSON_IsArray(types) || types->child == NULL) return gm_fail(err, GM_ERR_FORMAT, "\"%s\" is not an array of names", key);
     const cJSON *item;
     cJSON_ArrayForEach(item, types)
     {
-        if (!cJSON_IsString(item)) return gm_fail(err, GM_ERR_FORMAT, "\"types\" holds something that is not a string");
+        if (!cJSON_IsString(item)) return gm_fail(err, GM_ERR_FORMAT, "\"%s\" holds something that is not a string", key);
         GM_TRY(gm_labels_add(labels, item->valuestring, strlen(item->valuestring), err));
     }
     return GM_OK;
+}
+
+static bool read_count(const cJSON *root, const char *key, int32_t low, int32_t high, int32_t *value)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= low && item->valuedouble <= high) || floor(item->valuedouble) != item->valuedouble) return false;
+    *value = (int32_t)item->valuedouble;
+    return true;
+}
+
+/* Which encoder computes the features that the model reads; none where they came in files. */
+static gm_status read_encoder(gm_model *m, const cJSON *vision, gm_err *err)
+{
+    const cJSON *folder = cJSON_GetObjectItemCaseSensitive(vision, "encoder"), *weights = cJSON_GetObjectItemCaseSensitive(vision, "weights");
+    if (folder == NULL) return GM_OK;
+    if (!cJSON_IsString(folder) || !cJSON_IsString(weights) || strspn(weights->valuestring, "0123456789abcdef") != 16 || strlen(weights->valuestring) != 16)
+        return gm_fail(err, GM_ERR_FORMAT, "\"vision\": \"encoder\" and \"weights\" are not a folder and 16 hexadecimal digits");
+    m->vision_weights = strtoull(weights->valuestring, NULL, 16);
+    m->vision_folder = gm_strdup(folder->valuestring);
+    return m->vision_folder != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+}
+
+/* Folders of text models do not have the key. */
+static gm_status read_vision(gm_model *m, const cJSON *vision, gm_err *err)
+{
+    const cJSON *kind = cJSON_GetObjectItemCaseSensitive(vision, "kind");
+    if (vision == NULL) return GM_OK;
+    for (gm_vision_kind k = GM_VISION_FEATURES; k < GM_VISION_KINDS && cJSON_IsString(kind); k++)
+        if (strcmp(kind->valuestring, gm_vision_names[k]) == 0) m->options.vision = k;
+    if (m->options.vision == GM_VISION_NONE) return gm_fail(err, GM_ERR_FORMAT, "\"vision\": \"kind\" is neither \"features\" nor \"tiny\"");
+    if (!read_count(vision, "regions", 1, GM_MAX_REGIONS, &m->options.max_regions))
+        return gm_fail(err, GM_ERR_FORMAT, "\"vision\": \"regions\" is not 1 to %d", GM_MAX_REGIONS);
+    if (!read_count(vision, "width", m->options.vision == GM_VISION_FEATURES, 1 << 16, &m->options.feature_width))
+        return gm_fail(err, GM_ERR_FORMAT, "\"vision\": \"width\" is not the width of a feature");
+    return read_encoder(m, vision, err);
 }
 
 static gm_status read_description(gm_model *m, const cJSON *root, gm_err *err)
@@ -255,7 +352,9 @@ static gm_status read_description(gm_model *m, const cJSON *root, gm_err *err)
     m->options.scheme = is_bioes ? GM_TAGS_BIOES : GM_TAGS_BIO;
     m->options.max_len = (int32_t)max_len->valuedouble;
     m->options.dropout = (float)dropout->valuedouble;
-    return read_types(cJSON_GetObjectItemCaseSensitive(root, "types"), &m->labels, err);
+    GM_TRY(read_types(root, "types", &m->labels, err));
+    if (cJSON_GetObjectItemCaseSensitive(root, "fine") != NULL) GM_TRY(read_types(root, "fine", &m->fine_labels, err));
+    return read_vision(m, cJSON_GetObjectItemCaseSensitive(root, "vision"), err);
 }
 
 static gm_status load_description(gm_model *m, const char *folder, gm_err *err)

@@ -120,13 +120,13 @@ static gm_status bring(gm_tape *t, const gm_pack *words, placed *p, packs *to)
 static gm_status sample_head(const sampler *c, const gm_pack *words, gm_tensor *projected, placed *p, int32_t first_draw, int32_t samples,
                              gm_sample_sums sums)
 {
-    const gm_span_params *h = &c->m->span.logits;
+    const gm_span_head *h = &c->m->span;
     const float dropout = c->t->dropout;
     gm_tensor *vector;
     packs e;
     GM_TRY(bring(c->t, words, p, &e));
     c->t->dropout = 0.0f; /* dropout_entropy drops */
-    const gm_status status = gm_op_span_vector(c->t, words, &e.all, e.span, projected, h->width, h->bias, &vector);
+    const gm_status status = gm_op_span_vector(c->t, words, &e.all, e.span, projected, h->body.width, h->body.bias, &vector);
     c->t->dropout = dropout;
     GM_TRY(status);
     const gm_sampled s = { .words = words, .entities = &e.once, .span = e.span, .site = GM_SITE_SPAN_HIDDEN, .p = c->o->p,
@@ -323,7 +323,7 @@ static gm_status place_copies(const sampler *c, const group *g, int32_t draws, p
 static gm_status head_of_copies(const sampler *c, gm_tensor *states, placed *p, int32_t first_draw, int32_t draws, gm_sample_sums sums)
 {
     gm_tensor *projected;
-    GM_TRY(gm_span_head_project(&c->m->span, c->t, states, &projected));
+    GM_TRY(gm_span_body_project(&c->m->span.body, c->t, states, &projected));
     return sample_head(c, &c->f->drawn->words, projected, p, first_draw, draws, sums);
 }
 
@@ -397,6 +397,45 @@ static gm_status make_sampler(const gm_model *m, const gm_sampling *o, gm_tape *
     return GM_OK;
 }
 
+/* ---- regions ---- */
+
+/* Entropy of the mean distribution over an entity's regions and none. */
+static void take_region(gm_found *e, const double *prob, const double *entropy, int32_t classes, int32_t samples)
+{
+    e->u.region = entropy_of(prob, classes, samples);
+    e->u.region_norm = over_log(e->u.region, classes);
+    e->u.region_expected = (entropy[0] + entropy[1]) / samples;
+}
+
+/* Samples of the region head: its queries' dropout, behind an encoder and a picture that are looked at once. An entity
+ * without a picture is shown by none, for sure. */
+static gm_status sample_regions(const sampler *c)
+{
+    const gm_trace *trace = &c->f->trace;
+    const gm_scene *scene = &c->f->batch->scene;
+    const gm_sampled s = { .words = &c->f->batch->words, .entities = &trace->asked.pack, .span = trace->asked.span, .site = GM_SITE_REGION_QUERY,
+                           .p = c->o->p, .samples = c->o->samples };
+    const gm_sample_rows rows = { .w = trace->view.keys, .null = c->m->region.null, .cu_rows = scene->regions.cu, .cu_scores = trace->asked.cu_scores,
+                                  .scale = gm_region_scale(), .most = c->m->options.max_regions + 1 };
+    const double *prob, *entropy;
+    gm_sample_sums sums;
+    GM_TRY(gm_sample_sums_make(c->t, most(trace->asked.scores, trace->asked.pack.capacity), 1, &sums));
+    if (trace->view.keys != NULL) {
+        GM_TRY(gm_op_dropout_entropy_rows(c->t, &s, trace->view.query, &rows, sums));
+        GM_TRY(gm_tape_fetch(c->t, sums.prob, (size_t)trace->asked.scores * sizeof *prob, &prob));
+        GM_TRY(gm_tape_fetch(c->t, sums.entropy, 2 * (size_t)trace->asked.pack.rows * sizeof *entropy, &entropy));
+    }
+    for (int32_t q = 0, at = 0; q < c->f->batch->sentences; q++) {
+        const int32_t classes = scene->region_cu[q + 1] - scene->region_cu[q] + 1;
+        for (int32_t e = c->f->first[q]; e < c->f->first[q + 1]; e++, at += classes) {
+            static const double sure[3] = { 1.0, 0.0, 0.0 };
+            const bool is_seen = trace->view.keys != NULL;
+            take_region(&c->f->found[e], is_seen ? prob + at : sure, is_seen ? entropy + 2 * (size_t)e : sure + 1, is_seen ? classes : 1, is_seen ? c->o->samples : 1);
+        }
+    }
+    return GM_OK;
+}
+
 gm_status gm_model_sample(const gm_model *m, const gm_sampling *o, gm_tape *t, gm_findings *f)
 {
     const bool is_crf = m->options.head == GM_HEAD_CRF, is_alone = o->layers == 0;
@@ -415,11 +454,12 @@ gm_status gm_model_sample(const gm_model *m, const gm_sampling *o, gm_tape *t, g
         status = sample(&c, &g);
     }
     t->dropout = dropout;
+    if (status == GM_OK && m->options.vision != GM_VISION_NONE) status = sample_regions(&c);
     return status;
 }
 
 /* A batch of copies as large as any: each piece a word, and each word as many entities as a head may find there. */
-gm_status gm_model_sample_room(const gm_model *m, const gm_sampling *o, gm_tape *t, gm_findings *f)
+static gm_status room_of_spans(const gm_model *m, const gm_sampling *o, gm_tape *t, gm_findings *f)
 {
     const int32_t each = m->options.is_nested ? GM_SPAN_WIDTHS : 1;
     int32_t pieces = o->tokens, *path;
@@ -447,4 +487,11 @@ gm_status gm_model_sample_room(const gm_model *m, const gm_sampling *o, gm_tape 
     p.rows = p.once = entities;
     GM_TRY(gm_sample_sums_make(t, entities, m->labels.count + 1, &sums));
     return o->layers != 0 ? head_of_copies(&c, states, &p, 0, 1, sums) : sample_head(&c, &b->words, f->trace.projected, &p, 0, 1, sums);
+}
+
+gm_status gm_model_sample_room(const gm_model *m, const gm_sampling *o, gm_tape *t, gm_findings *f)
+{
+    const sampler c = { .m = m, .o = o, .t = t, .f = f };
+    GM_TRY(room_of_spans(m, o, t, f));
+    return m->options.vision != GM_VISION_NONE ? sample_regions(&c) : GM_OK;
 }

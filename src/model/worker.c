@@ -144,6 +144,7 @@ void gm_entities_free(gm_entity *entities, int32_t count)
         gm_free(entities[i].type);
         gm_free(entities[i].fine);
         gm_free(entities[i].boxes);
+        gm_free(entities[i].uncertainty_extra);
         gm_free(entities[i].extra);
     }
     gm_free(entities);
@@ -160,22 +161,28 @@ typedef struct prediction {
     int32_t *count;
 } prediction;
 
-static gm_status to_entities(const gm_model *m, const gm_found *found, int32_t count, gm_entity **to, int32_t *to_count, gm_err *err)
+static gm_status to_entity(const gm_model *m, const gm_picture *picture, const gm_found *f, gm_entity *e, gm_err *err)
 {
     static const char origin[] = "\"source\": \"local\", \"status\": \"kept\"";
+    *e = (gm_entity){ .start = f->start, .end = f->end, .score = (double)f->score, .region_score = (double)f->region_score, .uncertainty = f->u };
+    e->type = gm_strdup(m->labels.names[f->type]);
+    e->extra = gm_strdup(origin);
+    if (f->fine >= 0) e->fine = gm_strdup(m->fine_labels.names[f->fine]);
+    if (f->region >= 0) e->boxes = gm_malloc(sizeof *e->boxes);
+    if (e->type == NULL || e->extra == NULL || (f->fine >= 0 && e->fine == NULL) || (f->region >= 0 && e->boxes == NULL))
+        return gm_fail(err, GM_ERR_NOMEM, "out of memory for an entity");
+    if (f->region >= 0) e->boxes[e->box_count++] = picture->regions.box[f->region];
+    return GM_OK;
+}
+
+static gm_status to_entities(const gm_model *m, const gm_picture *picture, const gm_found *found, int32_t count, gm_entity **to, int32_t *to_count, gm_err *err)
+{
     *to_count = 0;
     *to = NULL;
     if (count == 0) return GM_OK;
     *to = gm_calloc((size_t)count, sizeof **to);
     if (*to == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %d entities", count);
-    for (int32_t i = 0; i < count; i++) {
-        gm_entity *e = &(*to)[(*to_count)++];
-        *e = (gm_entity){ .start = found[i].start, .end = found[i].end, .score = (double)found[i].score, .region_score = (double)NAN,
-                           .uncertainty = found[i].u };
-        e->type = gm_strdup(m->labels.names[found[i].type]);
-        e->extra = gm_strdup(origin);
-        if (e->type == NULL || e->extra == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for an entity");
-    }
+    for (int32_t i = 0; i < count; i++) GM_TRY(to_entity(m, picture, &found[i], &(*to)[(*to_count)++], err));
     return GM_OK;
 }
 
@@ -214,6 +221,7 @@ static gm_status predict_batch(gm_worker *w, int32_t i, void *context)
     for (size_t k = 0; k < n; k++) samples[k] = &p->samples[from + k];
     const gm_batch_options o = { .scheme = p->model->options.scheme, .is_exact = has_own_products(w, p, i) };
     GM_TRY(gm_batch_fill(&w->batch, samples, (int32_t)n, o, &w->err));
+    if (gm_model_asks(p->model)) GM_TRY(gm_scene_fill(&w->batch, samples, (int32_t)n, gm_model_scene(p->model), &w->err));
     if (!w->dev.memory->is_host) {
         size_t bytes;
         f.is_measured = true;
@@ -223,7 +231,7 @@ static gm_status predict_batch(gm_worker *w, int32_t i, void *context)
     }
     GM_TRY(find(w, &f));
     for (size_t k = 0; k < n; k++)
-        GM_TRY(to_entities(p->model, f.all.found + f.all.first[k], f.all.first[k + 1] - f.all.first[k], &p->entities[from + k], &p->count[from + k], &w->err));
+        GM_TRY(to_entities(p->model, &samples[k]->picture, f.all.found + f.all.first[k], f.all.first[k + 1] - f.all.first[k], &p->entities[from + k], &p->count[from + k], &w->err));
     return GM_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "backend/device_memory.h"
 #include "backend/packed.h"
 #include "base/json.h"
+#include "base/bf16.h"
 #include "base/memory.h"
 #include "base/philox.h"
 
@@ -195,23 +196,18 @@ gm_status gm_params_allocate(gm_params *ps, bool with_moments, gm_err *err)
     return GM_OK;
 }
 
-/* To the nearest bf16, ties to even, as GPUs round; a NaN stays one. */
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)(bits >> 16 | 0x40u);
-    return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
-}
-
 static gm_status fill_copy(gm_device *dev, void *copy, const float *from, size_t count)
 {
     const bool is_host = dev->memory->is_host;
     uint16_t *half = is_host ? copy : gm_malloc(count * sizeof *half);
     if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", count);
+<<<<<<< HEAD
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
     for (size_t i = 0; i < count; i++) half[i] = to_bf16(from[i]);
     if (is_host) return GM_OK;
+=======
+    for (size_t i = 0; i < count; i++) half[i] = gm_bf16_of(from[i]);
+>>>>>>> core
     gm_status status = dev->memory->upload(dev, copy, half, count * sizeof *half);
     if (status == GM_OK) status = dev->memory->sync(dev);
     gm_free(half);

@@ -70,6 +70,8 @@ gm_status gm_tape_tensor(gm_tape *t, const gm_pack *p, int32_t cols, gm_tensor *
 gm_status gm_tape_like(gm_tape *t, const gm_tensor *x, int32_t cols, gm_tensor **y);
 /* A tensor over memory that exists, such as the sum that takes its input's place. */
 gm_status gm_tape_view(gm_tape *t, const gm_tensor *like, void *data, gm_tensor **y);
+/* Values [p->capacity, cols] that the caller has in device memory, such as a batch's: they need no gradient. */
+gm_status gm_tape_given(gm_tape *t, const gm_pack *p, const void *values, int32_t cols, gm_tensor **y);
 /* Copies the values of `from` over those of `to`, which has the same shape. */
 gm_status gm_tape_move(gm_tape *t, const gm_tensor *from, gm_tensor *to);
 

@@ -64,23 +64,25 @@ gm_status gm_run_read_records(const gm_config *c, gm_records *train, gm_records 
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* All types that occur, sorted. */
-static gm_status collect_types(const gm_records *all, gm_buffer *list, gm_err *err)
+/* All types, or fine types, that occur, sorted. */
+static gm_status collect_types(const gm_records *all, bool is_fine, gm_buffer *list, gm_err *err)
 {
+    const char *const kind = is_fine ? "fine type" : "entity";
     const char *names[GM_MAX_TYPES];
     int count = 0;
     for (size_t i = 0; i < all->count; i++)
         for (int32_t k = 0; k < all->items[i].entity_count; k++) {
-            const char *type = all->items[i].entities[k].type;
+            const char *type = is_fine ? all->items[i].entities[k].fine : all->items[i].entities[k].type;
             int at = 0;
+            if (type == NULL) continue;
             while (at < count && strcmp(names[at], type) != 0) at++;
             if (at < count) continue;
             if (count == GM_MAX_TYPES)
-                return gm_fail(err, GM_ERR_DATA, "the training data has more than %d entity types", GM_MAX_TYPES);
+                return gm_fail(err, GM_ERR_DATA, "the training data has more than %d %ss", GM_MAX_TYPES, is_fine ? kind : "entity type");
             names[count++] = type;
         }
     if (count == 0)
-        return gm_fail(err, GM_ERR_DATA, "the training data has no entity at all: nothing can be learnt from it");
+        return gm_fail(err, GM_ERR_DATA, "the training data has no %s at all: nothing can be learnt from it", kind);
     qsort(names, (size_t)count, sizeof *names, by_name);
     for (int i = 0; i < count; i++) GM_TRY(gm_buffer_printf(list, err, "%s%s", i > 0 ? "," : "", names[i]));
     return GM_OK;
@@ -89,5 +91,7 @@ static gm_status collect_types(const gm_records *all, gm_buffer *list, gm_err *e
 gm_status gm_run_label_list(const gm_config *c, const gm_records *train, gm_buffer *list, gm_err *err)
 {
     const char *fixed = gm_labels_of_format(gm_config_str(c, GM_KEY_DATA_FORMAT));
-    return fixed != NULL ? gm_buffer_printf(list, err, "%s", fixed) : collect_types(train, list, err);
+    return fixed != NULL ? gm_buffer_printf(list, err, "%s", fixed) : collect_types(train, false, list, err);
 }
+
+gm_status gm_run_fine_list(const gm_records *train, gm_buffer *list, gm_err *err) { return collect_types(train, true, list, err); }

@@ -78,22 +78,28 @@ gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err)
     return status;
 }
 
-static gm_status put_scores(const gm_metrics *m, gm_buffer *line, gm_err *err)
+static gm_status put_scores(const gm_metrics *m, bool is_grounded, gm_buffer *line, gm_err *err)
 {
     GM_TRY(gm_buffer_printf(line, err, "\"span\":"));
     GM_TRY(gm_score_json(m->span, line, err));
     GM_TRY(gm_buffer_printf(line, err, ",\"mner\":"));
-    return gm_score_json(m->mner, line, err);
+    GM_TRY(gm_score_json(m->mner, line, err));
+    if (!is_grounded) return GM_OK;
+    GM_TRY(gm_buffer_printf(line, err, ",\"eeg\":"));
+    GM_TRY(gm_score_json(m->eeg, line, err));
+    GM_TRY(gm_buffer_printf(line, err, ",\"gmner\":"));
+    return gm_score_json(m->gmner, line, err);
 }
 
 gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, const gm_metrics *average, gm_err *err)
 {
+    const bool is_grounded = r->look != NULL;
     gm_buffer line = { 0 };
     gm_status status = gm_buffer_printf(&line, err, "{\"event\":\"eval\",\"epoch\":%lld,\"step\":%lld,",
                                         (long long)r->at.epoch, (long long)r->at.step);
-    if (status == GM_OK) status = put_scores(m, &line, err);
+    if (status == GM_OK) status = put_scores(m, is_grounded, &line, err);
     if (status == GM_OK && average != NULL) status = gm_buffer_printf(&line, err, ",\"average\":{");
-    if (status == GM_OK && average != NULL) status = put_scores(average, &line, err);
+    if (status == GM_OK && average != NULL) status = put_scores(average, is_grounded, &line, err);
     if (status == GM_OK && average != NULL) status = gm_buffer_printf(&line, err, "}");
     if (status == GM_OK)
         status = gm_buffer_printf(&line, err, ",\"tokens_per_s\":%.1f}\n",

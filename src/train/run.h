@@ -3,13 +3,13 @@
 #define GM_TRAIN_RUN_H
 
 #include "eval/metrics.h"
-#include "model/worker.h"
+#include "model/look.h"
 #include "train/trainer.h"
 
 /* Where a run stands: all that a checkpoint must know beside weights and moments. */
 typedef struct gm_progress_state {
     int64_t epoch, step_in_epoch, step; /* epochs finished; steps done in this one and in all */
-    double best_f1;                     /* of dev MNER; -1 before the first evaluation */
+    double best_f1;                     /* of dev MNER, or GMNER where the model sees pictures; -1 before the first evaluation */
     int64_t best_epoch, epochs_without_gain;
 } gm_progress_state;
 
@@ -33,6 +33,7 @@ typedef struct gm_run {
     gm_backend backend;
     gm_model model;
     gm_dataset train, dev; /* dev.records.count 0: none */
+    gm_look *look;         /* where pictures come from; NULL: the model sees none */
     gm_workers workers;
     gm_step step; /* of the step at hand; the workers have a copy */
     gm_touched touched;
@@ -62,6 +63,7 @@ typedef struct gm_run {
 /* data.c: the files that the configuration names, with their counts in the log; the label set of the format. */
 gm_status gm_run_read_records(const gm_config *c, gm_records *train, gm_records *dev, gm_err *err);
 gm_status gm_run_label_list(const gm_config *c, const gm_records *train, gm_buffer *list, gm_err *err);
+gm_status gm_run_fine_list(const gm_records *train, gm_buffer *list, gm_err *err); /* all fine types that occur, sorted */
 
 /* step.c: one optimiser step over the samples picked[0 .. count). *loss is the mean that the model minimises. */
 gm_status gm_run_make_buffers(gm_run *r, gm_err *err);

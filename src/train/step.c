@@ -6,6 +6,7 @@
 
 #include "adamw/adamw.h"
 #include "base/memory.h"
+#include "cross_entropy/cross_entropy.h"
 #include "grad_norm/grad_norm.h"
 #include "train/run.h"
 
@@ -74,6 +75,15 @@ static gm_status make_gradients(gm_run *r)
     return dev->memory->sync(dev);
 }
 
+/* What scenes of a step have room for. */
+static gm_scene_options scene_room(const gm_run *r, int32_t entities, int32_t regions)
+{
+    gm_scene_options o = gm_model_scene(&r->model);
+    o.entities = entities;
+    o.regions = o.max_regions > 0 ? regions : 0;
+    return o;
+}
+
 gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
 {
     gm_device *dev = r->workers.whole;
@@ -86,7 +96,9 @@ gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
     GM_TRY(gm_mirror_make(&r->outcome, (size_t)r->shards * sizeof(double) + 2 * sizeof(float), dev, err));
     for (int32_t s = 0; s < r->shards; s++) {
         r->batch[s].dev = dev;
-        if (!dev->memory->is_host) GM_TRY(gm_batch_reserve(&r->batch[s], most, pieces, pieces, err)); /* graphs hold its address */
+        if (dev->memory->is_host) continue;
+        GM_TRY(gm_batch_reserve(&r->batch[s], most, pieces, pieces, err)); /* graphs hold its address */
+        if (gm_model_asks(&r->model)) GM_TRY(gm_scene_reserve(&r->batch[s].scene, most, scene_room(r, pieces, most * r->model.options.max_regions), dev, err));
     }
     return gm_touched_make(&r->touched, r->model.encoder.config.vocabulary, err);
 }
@@ -167,8 +179,47 @@ static int32_t cut(gm_run *r, int32_t count)
     return largest;
 }
 
+static int32_t up_to(int32_t count, int32_t unit) { return (count + unit - 1) / unit * unit; }
+
+/* Regions of the shard that has most. */
+static int32_t most_regions(const gm_run *r)
+{
+    int32_t most = 0;
+    for (int32_t s = 0; s < r->shards; s++) {
+        int32_t regions = 0;
+        for (int32_t i = r->cut[s]; i < r->cut[s + 1]; i++) regions += r->picked[i]->picture.regions.count;
+        if (regions > most) most = regions;
+    }
+    return most;
+}
+
+/* Gold entities that heads are asked about: those whose pictures have regions, and those with a fine type. */
+static void count_asked(gm_run *r, int32_t count)
+{
+    int64_t seen = 0, typed = 0;
+    for (int32_t i = 0; i < count; i++) {
+        const gm_sample *s = r->picked[i];
+        for (int32_t k = 0; k < s->gold_count; k++) {
+            if (s->gold[k].end - s->gold[k].start >= GM_SPAN_WIDTHS) continue;
+            seen += s->picture.regions.count > 0;
+            typed += s->gold_fine != NULL && s->gold_fine[k] != GM_NO_LABEL;
+        }
+    }
+    r->step.inv_entities = seen > 0 ? 1.0f / (float)seen : 0.0f;
+    r->step.inv_typed = typed > 0 ? 1.0f / (float)typed : 0.0f;
+}
+
+static gm_status fill_shard(gm_run *r, int32_t s, gm_batch_options o, gm_scene_options scene, gm_err *err)
+{
+    const gm_sample *const *from = r->picked + r->cut[s];
+    const int32_t count = r->cut[s + 1] - r->cut[s];
+    GM_TRY(gm_batch_fill(&r->batch[s], from, count, o, err));
+    return gm_model_asks(&r->model) ? gm_scene_fill(&r->batch[s], from, count, scene, err) : GM_OK;
+}
+
 /* Fills the batches. On a device all have the same capacities, which depend on the bucket alone, so that its captured step
- * fits: a word has at least one piece, a shard at most all sentences. *bucket: pieces that each shard has room for. */
+ * fits: a word has at least one piece, a shard at most all sentences. *bucket: pieces that each shard has room for, and
+ * regions, both in BUCKETs. */
 static gm_status deal(gm_run *r, int32_t count, int32_t *bucket, gm_err *err)
 {
     enum { BUCKET = 128 };
@@ -176,21 +227,24 @@ static gm_status deal(gm_run *r, int32_t count, int32_t *bucket, gm_err *err)
     gm_batch_options o = { .scheme = r->model.options.scheme, .draw = (uint32_t)r->at.step + 1,
                            .touched = r->model.params.table != NULL ? &r->touched : NULL };
     int64_t words = 0;
-    *bucket = (cut(r, count) + BUCKET - 1) / BUCKET * BUCKET;
+    const int32_t room_of_pieces = up_to(cut(r, count), BUCKET), room_of_regions = up_to(most_regions(r), BUCKET);
+    *bucket = room_of_pieces / BUCKET | room_of_regions / BUCKET << 12;
     if (is_device) {
-        o.tokens = o.words = *bucket;
+        o.tokens = o.words = room_of_pieces;
         o.sequences = (int32_t)gm_config_int(r->config, GM_KEY_BATCH);
     }
     gm_touched_begin(&r->touched);
     for (int32_t s = 0; s < r->shards; s++) {
-        GM_TRY(gm_workers_error(&r->workers, gm_batch_fill(&r->batch[s], r->picked + r->cut[s], r->cut[s + 1] - r->cut[s], o, err), err));
+        const gm_scene_options scene = is_device ? scene_room(r, room_of_pieces, room_of_regions) : gm_model_scene(&r->model);
+        GM_TRY(gm_workers_error(&r->workers, fill_shard(r, s, o, scene, err), err));
         words += r->batch[s].words.rows;
     }
-    const int64_t room = (int64_t)r->shards * *bucket, most = most_touched(r);
+    const int64_t room = (int64_t)r->shards * room_of_pieces, most = most_touched(r);
     for (int32_t s = 0; s < r->shards; s++)
         r->grads[s].touched = !is_device ? r->touched.count : (int32_t)(room < most ? room : most);
     r->step.inv_words = words > 0 ? 1.0f / (float)words : 0.0f;
     r->step.inv_sentences = 1.0f / (float)count;
+    count_asked(r, count);
     return GM_OK;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <signal.h>
+
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
@@ -16,6 +18,14 @@ static gm_shape_use shape_use(const gm_config *c)
     return use;
 }
 
+/* A folder computes features, which the model then reads. */
+static gm_vision_kind vision_kind(const gm_config *c)
+{
+    for (gm_vision_kind k = 0; k < GM_VISION_KINDS; k++)
+        if (strcmp(gm_config_str(c, GM_KEY_VISION), gm_vision_names[k]) == 0) return k;
+    return GM_VISION_FEATURES;
+}
+
 static gm_model_options model_options(const gm_config *c)
 {
     return (gm_model_options) { .head = strcmp(gm_config_str(c, GM_KEY_HEAD), "crf") == 0 ? GM_HEAD_CRF : GM_HEAD_SPAN,
@@ -24,22 +34,43 @@ static gm_model_options model_options(const gm_config *c)
                                 .shape = shape_use(c),
                                 .is_nested = gm_config_bool(c, GM_KEY_NESTED),
                                 .dense_embedding = gm_config_bool(c, GM_KEY_DENSE_EMBEDDING),
+                                .vision = vision_kind(c),
+                                .max_regions = (int32_t)gm_config_int(c, GM_KEY_REGION_MAX),
+                                .debias = { .margin = (float)gm_config_num(c, GM_KEY_REGION_MARGIN), .weight = (float)gm_config_num(c, GM_KEY_REGION_DEBIAS) },
                                 .recomputes = gm_config_bool(c, GM_KEY_CHECKPOINTING),
                                 .max_len = (int32_t)gm_config_int(c, GM_KEY_MAX_LEN),
                                 .dropout = (float)gm_config_num(c, GM_KEY_DROPOUT),
                                 .seed = gm_config_u64(c, GM_KEY_SEED) };
 }
 
+/* Where pictures come from, before the model is made: the width of features decides on its shape. */
+static gm_status open_pictures(gm_run *r, gm_model_options *o, gm_err *err)
+{
+    const char *vision = gm_config_str(r->config, GM_KEY_VISION);
+    if (o->vision == GM_VISION_NONE) return GM_OK;
+    const gm_look_options look = { .images = gm_config_str(r->config, GM_KEY_DATA_IMAGES), .regions = gm_config_str(r->config, GM_KEY_DATA_REGIONS),
+                                   .cache = gm_config_str(r->config, GM_KEY_DATA_FEATURES), .max = o->max_regions, .kind = o->vision,
+                                   .encoder = o->vision == GM_VISION_FEATURES && strcmp(vision, "features") != 0 ? vision : NULL };
+    GM_TRY(gm_look_open(&look, &r->look, err));
+    o->feature_width = gm_look_width(r->look);
+    return GM_OK;
+}
+
 static gm_status make_model(gm_run *r, const gm_records *train, gm_err *err)
 {
-    gm_buffer labels = { 0 };
-    const gm_model_options o = model_options(r->config);
+    gm_buffer labels = { 0 }, fine = { 0 };
+    gm_model_options o = model_options(r->config);
     const char *encoder = gm_config_str(r->config, GM_KEY_ENCODER);
     gm_status status = gm_run_label_list(r->config, train, &labels, err);
+    if (status == GM_OK && gm_config_bool(r->config, GM_KEY_FINE)) status = gm_run_fine_list(train, &fine, err);
+    if (status == GM_OK) status = open_pictures(r, &o, err);
+    o.fine = fine.data;
     if (status == GM_OK)
         status = strcmp(encoder, "tiny") == 0 ? gm_model_create_tiny(train, labels.data, &o, &r->model, err)
                                               : gm_model_create(encoder, labels.data, &o, &r->model, err);
     gm_buffer_free(&labels);
+    gm_buffer_free(&fine);
+    if (status == GM_OK && r->look != NULL) status = gm_look_tell(r->look, &r->model, err);
     if (status == GM_OK && gm_config_num(r->config, GM_KEY_AVERAGE) > 0) status = gm_params_keep_average(&r->model.params, err);
     return status;
 }
@@ -64,10 +95,33 @@ static gm_status make_data(gm_run *r, gm_records *train, gm_records *dev, gm_err
             return gm_fail_at(err, "data.dev");
         report_data(&r->dev, "dev");
     }
+    GM_TRY(gm_dataset_name_fine(&r->train, &r->model.fine_labels, err));
     const int64_t batch = gm_config_int(r->config, GM_KEY_BATCH);
     r->steps_per_epoch = ((int64_t)r->train.records.count + batch - 1) / batch;
     r->total_steps = r->steps_per_epoch * gm_config_int(r->config, GM_KEY_EPOCHS);
     return GM_OK;
+}
+
+/* All pictures are looked at once, before the first step; what the model reads of them stays in memory. */
+static gm_status take_pictures(gm_run *r, gm_err *err)
+{
+    enum { AT_ONCE = 64 };
+    gm_dataset *const sets[] = { &r->train, &r->dev };
+    gm_progress bar;
+    int64_t done = 0;
+    gm_status status = GM_OK;
+    gm_progress_start(&bar, "images", (int64_t)(r->train.records.count + r->dev.records.count), 2000);
+    for (size_t k = 0; k < GM_LEN(sets); k++)
+        for (size_t i = 0; i < sets[k]->records.count && status == GM_OK; i += AT_ONCE) {
+            const size_t left = sets[k]->records.count - i, n = left < AT_ONCE ? left : AT_ONCE;
+            status = gm_look_take(r->look, &r->workers, sets[k]->samples + i, n, err);
+            done += (int64_t)n;
+            gm_progress_update(&bar, done, NULL);
+            if (status == GM_OK && *r->options->signal != 0) status = gm_fail(err, *r->options->signal == SIGTERM ? GM_STOP_TERM : GM_STOP_INT, "stopped before the first step");
+        }
+    gm_progress_end(&bar);
+    if (status == GM_OK) gm_look_report(r->look);
+    return status;
 }
 
 static gm_status set_up(gm_run *r, gm_err *err)
@@ -85,6 +139,7 @@ static gm_status set_up(gm_run *r, gm_err *err)
     gm_records_free(&train);
     gm_records_free(&dev);
     if (status == GM_OK) status = gm_workers_create(&r->workers, &r->backend, threads, err);
+    if (status == GM_OK && r->look != NULL) status = take_pictures(r, err);
     return status == GM_OK ? gm_run_make_buffers(r, err) : status;
 }
 
@@ -201,12 +256,18 @@ static gm_status score_average(gm_run *r, gm_metrics *m, gm_err *err)
     return status == GM_OK ? gm_run_swap_average(r, err) : status;
 }
 
+/* What a model is chosen by: all that it tells. */
+static gm_score chosen_by(const gm_run *r, const gm_metrics *m) { return r->look != NULL ? m->gmner : m->mner; }
+
+static const char *chosen_name(const gm_run *r) { return r->look != NULL ? "GMNER" : "MNER"; }
+
 static void log_scores(const gm_run *r, const gm_metrics *m, const gm_metrics *average)
 {
-    char beside[64] = "";
-    if (average != NULL) snprintf(beside, sizeof beside, "; averaged weights: MNER F1 %.4f", gm_f1(average->mner));
-    gm_log(GM_LOG_INFO, "dev", "epoch %lld: MNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld%s", (long long)r->at.epoch, gm_f1(m->mner),
-           gm_precision(m->mner), gm_recall(m->mner), gm_f1(m->span), (long long)m->mner.n_gold, beside);
+    char beside[64] = "", grounded[64] = "";
+    if (average != NULL) snprintf(beside, sizeof beside, "; averaged weights: %s F1 %.4f", chosen_name(r), gm_f1(chosen_by(r, average)));
+    if (r->look != NULL) snprintf(grounded, sizeof grounded, "GMNER F1 %.4f, EEG F1 %.4f, ", gm_f1(m->gmner), gm_f1(m->eeg));
+    gm_log(GM_LOG_INFO, "dev", "epoch %lld: %sMNER F1 %.4f (P %.4f R %.4f), span F1 %.4f, gold count %lld%s", (long long)r->at.epoch, grounded,
+           gm_f1(m->mner), gm_precision(m->mner), gm_recall(m->mner), gm_f1(m->span), (long long)m->mner.n_gold, beside);
 }
 
 /* Scores the weights, and their average where there is one. *f1 is the better one's; the weights' own if they are equal. */
@@ -218,8 +279,8 @@ static gm_status score(gm_run *r, double *f1, bool *is_average, gm_err *err)
     if (status == GM_OK && beside != NULL) status = score_average(r, &average, err);
     if (status == GM_OK) {
         log_scores(r, &m, beside);
-        *is_average = beside != NULL && gm_f1(average.mner) > gm_f1(m.mner);
-        *f1 = gm_f1(*is_average ? average.mner : m.mner);
+        *is_average = beside != NULL && gm_f1(chosen_by(r, &average)) > gm_f1(chosen_by(r, &m));
+        *f1 = gm_f1(chosen_by(r, *is_average ? &average : &m));
         status = gm_run_note_eval(r, &m, beside, err);
     }
     gm_metrics_free(&m);
@@ -266,8 +327,8 @@ static void report_end(const gm_run *r)
         gm_log(GM_LOG_INFO, "train", "finished: %lld steps; the model lies in %s/best", (long long)r->at.step,
                r->options->out);
     else
-        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best MNER F1 %.4f in epoch %lld; the model lies in %s/best",
-               (long long)r->at.step, r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
+        gm_log(GM_LOG_INFO, "train", "finished: %lld steps; best %s F1 %.4f in epoch %lld; the model lies in %s/best",
+               (long long)r->at.step, chosen_name(r), r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
 }
 
 static gm_status train(gm_run *r, gm_err *err)
@@ -297,6 +358,7 @@ gm_status gm_train(const gm_config *config, const gm_train_options *o, gm_err *e
     if (r.metrics != NULL && fclose(r.metrics) != 0 && status == GM_OK)
         status = gm_fail(err, GM_ERR_IO, "%s/metrics.jsonl: cannot be written", o->out);
     gm_run_free_buffers(&r);
+    gm_look_close(r.look);
     gm_model_destroy(&r.model);
     gm_workers_destroy(&r.workers);
     gm_dataset_free(&r.train);

@@ -3,6 +3,8 @@
  * gradient. */
 #include "tests/model/model_test.h"
 
+#include "model/region_target.h"
+
 enum { MAX_LEN = 46 };
 
 #define TINY NULL
@@ -11,14 +13,15 @@ static const char *const encoders[] = { TINY, "tests/golden/mpnet/h48", "tests/g
 
 static const char *const lines[] = {
     "{\"id\":\"a\",\"tokens\":[\"anna\",\"met\",\"bob\",\"in\",\"new\",\"york\"],\"entities\":[{\"start\":0,\"end\":0,"
-    "\"type\":\"PER\",\"boxes\":[]},"
-    "{\"start\":2,\"end\":2,\"type\":\"PER\",\"boxes\":[]},{\"start\":4,\"end\":5,\"type\":\"LOC\",\"boxes\":[]}]}",
+    "\"type\":\"PER\",\"fine\":\"singer\",\"boxes\":[[0,0,10,8]]},"
+    "{\"start\":2,\"end\":2,\"type\":\"PER\",\"fine\":\"actor\",\"boxes\":[]},"
+    "{\"start\":4,\"end\":5,\"type\":\"LOC\",\"boxes\":[[10,0,20,10],[20,0,30,9]]}]}",
     "{\"id\":\"b\",\"tokens\":[\"rain\"],\"entities\":[]}",
     "{\"id\":\"c\",\"tokens\":[\"the\",\"met\",\"in\",\"york\",\"is\",\"big\",\",\",\"anna\",\"says\",\"again\"],"
     "\"entities\":[{\"start\":0,\"end\":3,\"type\":\"LOC\",\"boxes\":[]},"
-    "{\"start\":7,\"end\":7,\"type\":\"PER\",\"boxes\":[]}]}",
+    "{\"start\":7,\"end\":7,\"type\":\"PER\",\"boxes\":[[0,0,9,9]]}]}",
     "{\"id\":\"d\",\"tokens\":[\"bob\",\"paints\",\"xylophones\"],\"entities\":[{\"start\":0,\"end\":0,\"type\":"
-    "\"PER\",\"boxes\":[]}]}",
+    "\"PER\",\"fine\":\"singer\",\"boxes\":[[30,0,40,9]]}]}",
     NULL,
 };
 
@@ -30,6 +33,7 @@ typedef struct world {
     gm_touched touched;
     gm_batch batch;
     const gm_sample *picked[8];
+    gm_grads scratch;
     float dropout;
 } world;
 
@@ -37,15 +41,68 @@ typedef struct world {
  * then some 0.7, away from where ReLU bends, half of them on and half off. */
 static void keep_off_zero(const gm_model *m)
 {
-    if (m->options.head != GM_HEAD_SPAN) return;
-    float *bias = m->span.logits.bias->value;
-    for (size_t e = 0; e < m->span.project->count; e++) m->span.project->value[e] *= 0.5f;
-    for (size_t e = 0; e < m->span.logits.out->count; e++) m->span.logits.out->value[e] *= 0.5f;
+    if (m->span.body.project == NULL) return;
+    float *bias = m->span.body.bias->value;
+    for (size_t e = 0; e < m->span.body.project->count; e++) m->span.body.project->value[e] *= 0.5f;
+    for (size_t e = 0; m->span.out != NULL && e < m->span.out->count; e++) m->span.out->value[e] *= 0.5f;
+    for (size_t e = 0; m->fine != NULL && e < m->fine->count; e++) m->fine->value[e] *= 0.5f;
+    for (size_t e = 0; m->region.query != NULL && e < m->region.query->count; e++) m->region.query->value[e] *= 0.1f;
     for (int32_t e = 0; e < GM_SPAN_HIDDEN; e++) bias[e] += e % 2 ? 4.0f : -4.0f;
 }
 
-/* `encoder` is a folder of the golden ones, or TINY; false where this build lacks its tokenizer. */
-static bool open_world(world *w, const char *encoder, gm_head_kind head, bool dense_embedding, float dropout)
+enum { FEATURE = 12, MOST_REGIONS = 4 };
+
+/* Regions side by side, some that gold boxes lie in; one sentence has no picture. */
+static void show_picture(const gm_model *m, gm_sample *s, uint32_t number)
+{
+    static const int32_t counts[] = { 3, 2, 0, 4 };
+    const int32_t count = counts[number], side = m->options.vision == GM_VISION_TINY ? m->vit.config.image : 0;
+    const size_t bytes = (size_t)count * (size_t)side * (size_t)side * 3, gold = (size_t)s->gold_count, row = (size_t)count + 1;
+    gm_picture *p = &s->picture;
+    if (count == 0) return;
+    p->regions = (gm_regions){ .count = count, .width = 50, .height = 40, .box = gm_calloc((size_t)count, sizeof(gm_box)) };
+    p->target = gm_calloc(gold * row + 1, sizeof *p->target);
+    p->iou = gm_calloc(gold * row + 1, sizeof *p->iou);
+    assert_true(p->regions.box != NULL && p->target != NULL && p->iou != NULL);
+    for (int32_t k = 0; k < count; k++) p->regions.box[k] = (gm_box){ 10.0 * k, 0.0, 10.0 * k + 10.0, 10.0 };
+    for (size_t k = 0; k < gold; k++) {
+        const gm_entity *e = &s->record->entities[k];
+        gm_region_target(p->regions.box, count, e->boxes, e->box_count, 0.5, p->target + k * row, p->iou + k * row);
+    }
+    if (side > 0) {
+        p->crops = gm_malloc(bytes);
+        assert_non_null(p->crops);
+        for (size_t i = 0; i < bytes; i++) p->crops[i] = (uint8_t)(gm_philox(3, (uint32_t)i, number, 0, gm_purpose(GM_SITE_TEST, 0, 0)).word[0] >> 24);
+        return;
+    }
+    p->regions.feature_width = FEATURE;
+    p->regions.feature = gm_calloc((size_t)count * FEATURE, sizeof(float));
+    assert_non_null(p->regions.feature);
+    for (uint32_t i = 0; i < (uint32_t)count * FEATURE; i++) p->regions.feature[i] = normal(600 + number, i);
+}
+
+static const gm_labels fine_types = { .names = { "actor", "singer" }, .count = 2 };
+
+static void show_pictures(world *w)
+{
+    int32_t seen = 0, typed = 0;
+    assert_ok(gm_dataset_name_fine(&w->data, &fine_types, &err));
+    for (uint32_t i = 0; i < w->data.records.count; i++) {
+        gm_sample *s = &w->data.samples[i];
+        show_picture(&w->model, s, i);
+        for (int32_t k = 0; k < s->gold_count; k++) {
+            seen += s->picture.regions.count > 0;
+            typed += s->gold_fine[k] < fine_types.count;
+        }
+    }
+    w->m.step.inv_entities = 1.0f / (float)seen;
+    w->m.step.inv_typed = 1.0f / (float)typed;
+    assert_true(seen == 4 && typed == 3);
+}
+
+/* `encoder` is a folder of the golden ones, or TINY; false where this build lacks its tokenizer. A model that sees pictures
+ * knows fine types as well. */
+static bool open_seeing(world *w, const char *encoder, gm_head_kind head, gm_vision_kind vision, bool dense_embedding, float dropout)
 {
     *w = (world) { .dropout = dropout };
     machine_open(&w->m);
@@ -56,6 +113,11 @@ static bool open_world(world *w, const char *encoder, gm_head_kind head, bool de
                                  .max_len = MAX_LEN,
                                  .seed = 5,
                                  .dropout = dropout,
+                                 .vision = vision,
+                                 .feature_width = vision == GM_VISION_FEATURES ? FEATURE : 0,
+                                 .max_regions = MOST_REGIONS,
+                                 .debias = { .margin = 5.0f, .weight = 0.5f }, /* wide enough for every pair to count */
+                                 .fine = vision != GM_VISION_NONE ? "actor,singer" : NULL,
                                  .dense_embedding = dense_embedding };
     const gm_status status = encoder == TINY ? gm_model_create_tiny(&records, "PER,LOC", &o, &w->model, &err)
                                              : gm_model_create(encoder, "PER,LOC", &o, &w->model, &err);
@@ -76,13 +138,21 @@ static bool open_world(world *w, const char *encoder, gm_head_kind head, bool de
     assert_ok(gm_dataset_make(&w->data, &records, w->model.tokenizer, &w->model.labels, MAX_LEN, &err));
     for (size_t i = 0; i < w->data.records.count; i++) w->picked[i] = &w->data.samples[i];
     assert_ok(gm_touched_make(&w->touched, w->model.encoder.config.vocabulary, &err));
+    if (vision != GM_VISION_NONE) show_pictures(w);
+    w->scratch = grads_make(&w->model.params, (int32_t)w->data.pieces);
     w->m.step.inv_words = 1.0f / (float)w->data.words;
     w->m.step.inv_sentences = 1.0f / (float)w->data.records.count;
     return true;
 }
 
+static bool open_world(world *w, const char *encoder, gm_head_kind head, bool dense_embedding, float dropout)
+{
+    return open_seeing(w, encoder, head, GM_VISION_NONE, dense_embedding, dropout);
+}
+
 static void close_world(world *w)
 {
+    grads_free(&w->scratch);
     gm_batch_free(&w->batch);
     gm_touched_free(&w->touched);
     gm_dataset_free(&w->data);
@@ -95,6 +165,7 @@ static void fill(world *w, int32_t from, int32_t count)
     gm_touched *touched = w->model.params.table != NULL ? &w->touched : NULL;
     assert_ok(
         gm_batch_fill(&w->batch, w->picked + from, count, (gm_batch_options) { .draw = 3, .touched = touched }, &err));
+    if (gm_model_asks(&w->model)) assert_ok(gm_scene_fill(&w->batch, w->picked + from, count, gm_model_scene(&w->model), &err));
 }
 
 static double backward(world *w, gm_grads *g)
@@ -105,10 +176,11 @@ static double backward(world *w, gm_grads *g)
     return w->m.loss;
 }
 
-/* The same loss without a gradient; dropout stays on. */
+/* The same loss without the walk back; dropout stays on. */
 static double loss_of(world *w)
 {
-    machine_begin(&w->m, NULL, w->dropout);
+    memset(w->scratch.is_written, 0, (size_t)w->model.params.count * sizeof *w->scratch.is_written);
+    machine_begin(&w->m, &w->scratch, w->dropout);
     assert_ok(gm_model_loss(&w->model, &w->m.tape, &w->batch));
     return w->m.loss;
 }
@@ -197,10 +269,10 @@ static void check_param(world *w, const gm_param *p, const gm_grads *g, sharpnes
     gm_free(grad);
 }
 
-static void against_differences(const char *encoder, gm_head_kind head)
+static void against_differences(const char *encoder, gm_head_kind head, gm_vision_kind vision)
 {
     world w;
-    if (!open_world(&w, encoder, head, false, 0.1f)) return;
+    if (!open_seeing(&w, encoder, head, vision, false, 0.1f)) return;
     gm_touched_begin(&w.touched);
     fill(&w, 0, (int32_t)w.data.records.count);
     gm_grads g = grads_make(&w.model.params, w.touched.count);
@@ -217,21 +289,30 @@ static void against_differences(const char *encoder, gm_head_kind head)
 static void span_head_against_differences(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < GM_LEN(encoders); i++) against_differences(encoders[i], GM_HEAD_SPAN);
+    for (size_t i = 0; i < GM_LEN(encoders); i++) against_differences(encoders[i], GM_HEAD_SPAN, GM_VISION_NONE);
 }
 
 static void crf_head_against_differences(void **state)
 {
     (void)state;
-    against_differences(TINY, GM_HEAD_CRF);
+    against_differences(TINY, GM_HEAD_CRF, GM_VISION_NONE);
+}
+
+/* Regions, fine types and the debias loss, with either head in front. */
+static void heads_of_entities_against_differences(void **state)
+{
+    (void)state;
+    against_differences(TINY, GM_HEAD_SPAN, GM_VISION_FEATURES);
+    against_differences(TINY, GM_HEAD_CRF, GM_VISION_FEATURES);
+    against_differences(TINY, GM_HEAD_SPAN, GM_VISION_TINY);
 }
 
 /* Two shards share one list of touched rows, as in a training step. Their sums differ from the whole's by the order of
  * additions alone: some hundred terms of float32, so 1e-5 of the norm. */
-static void shards_add_up(gm_head_kind head)
+static void shards_add_up(gm_head_kind head, gm_vision_kind vision)
 {
     world w;
-    open_world(&w, TINY, head, false, 0.3f);
+    open_seeing(&w, TINY, head, vision, false, 0.3f);
     const int32_t count = (int32_t)w.data.records.count, half = 1;
     gm_touched_begin(&w.touched);
     fill(&w, 0, count);
@@ -267,8 +348,10 @@ static void shards_add_up(gm_head_kind head)
 static void shards_add_up_to_one(void **state)
 {
     (void)state;
-    shards_add_up(GM_HEAD_SPAN);
-    shards_add_up(GM_HEAD_CRF);
+    shards_add_up(GM_HEAD_SPAN, GM_VISION_NONE);
+    shards_add_up(GM_HEAD_CRF, GM_VISION_NONE);
+    shards_add_up(GM_HEAD_SPAN, GM_VISION_TINY);
+    shards_add_up(GM_HEAD_CRF, GM_VISION_FEATURES);
 }
 
 /* Buffers begin as NaN: whatever is written must be written whole. */
@@ -354,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(span_head_against_differences),
         cmocka_unit_test(crf_head_against_differences),
+        cmocka_unit_test(heads_of_entities_against_differences),
         cmocka_unit_test(shards_add_up_to_one),
         cmocka_unit_test(every_parameter_has_a_gradient),
         cmocka_unit_test(dense_table_equals_touched_rows),
