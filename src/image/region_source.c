@@ -235,7 +235,7 @@ static gm_status find_size(asking *a, int32_t *width, int32_t *height)
     *height = a->image.height > 0 ? a->image.height : a->regions->height > 0 ? a->regions->height : a->record->height;
     if (*width > 0 && *height > 0) return GM_OK;
     return forgive(a, gm_fail(a->err, GM_ERR_DATA, "the size of %s is not known: name the folder of pictures", a->record->image),
-                   GM_IMAGE_BROKEN);
+                   GM_IMAGE_NO_PROPOSALS);
 }
 
 /* Boxes within the picture. */

@@ -17,7 +17,7 @@ typedef enum gm_image_status {
     GM_IMAGE_NONE,         /* the record names no picture */
     GM_IMAGE_MISSING,      /* there is no such file */
     GM_IMAGE_BROKEN,       /* not a picture, cut, too large, or a name that leaves the folder; or its .npz is broken */
-    GM_IMAGE_NO_PROPOSALS, /* nothing stands in the proposals for it, or no box of them lies within it */
+    GM_IMAGE_NO_PROPOSALS, /* nothing is proposed for it, no box lies within it, or its size cannot be known */
     GM_IMAGE_STATUS_COUNT
 } gm_image_status;
 const char *gm_image_status_name(gm_image_status status); /* found none missing broken no_proposals */

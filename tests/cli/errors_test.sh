@@ -84,6 +84,18 @@ stops "an empty tagged text" "${tagged[@]}" --set data.train="$scratch/empty"
 stops "a data file is missing" "${train[@]}" --set data.train="$d/none.jsonl" --out "$new"
 stops "no data file is named" "${train[@]}" --out "$new"
 
+# Pictures and proposals.
+regions=("$program" regions --in "$d/train.jsonl" --out "$scratch/regions" --log-level error)
+stops "there is no folder of pictures" "${regions[@]}" --images "$d/none"
+stops "proposals of no known kind" "${regions[@]}" --proposals "$d/none.json"
+mkdir "$d/npz"
+stops "a folder of proposals without any" "${regions[@]}" --proposals "$d/npz"
+printf '{"image": "a.jpg", "boxes": []}\n{"image": "b.jpg", "boxes": [[1, 2, 3]]}\n' > "$d/line.jsonl"
+stops "a line of proposals is wrong" "${regions[@]}" --proposals "$d/line.jsonl"
+printf '{"image": "a.jpg", "boxes": []}\n{"image": "a.jpg", "boxes": []}\n' > "$d/both.jsonl"
+stops "a picture twice in the proposals" "${regions[@]}" --proposals "$d/both.jsonl"
+stops "wrong usage: a number of regions out of range" "${regions[@]}" --max 0
+
 # The configuration.
 stops "an unknown key on the command line" "${good[@]}" --set trian.lr=1 --out "$new"
 printf '{\n"train": {"epoch": 1}}' > "$d/key.json"
@@ -180,6 +192,18 @@ stops "the model's folder holds no model" "$program" predict --model "$d" --in "
 stops "predict gets nothing" "$program" predict --model "$run/last"
 stops "predict gets nothing" "$program" predict --model "$run/last" --in "$scratch/empty"
 stops "predictions of other sentences are scored" "$program" eval --gold "$d/train.jsonl" --pred "$d/dev.jsonl"
+score=("$program" eval --gold "$d/train.jsonl")
+sed 's/"type": "PER"/&, "uncertainty": {"span": -1}/' "$d/train.jsonl" | grep uncertainty > "$d/uncertain.jsonl"
+stops "an uncertainty that is none" "${score[@]}" --pred "$d/uncertain.jsonl"
+stops "predictions without anything to rank them by" "${score[@]}" --pred "$d/train.jsonl" --uncertainty
+stops "thresholds of predictions without uncertainty" "${score[@]}" --pred "$d/train.jsonl" --thresholds
+sed 's/"type": "PER"/&, "score": 0.5/' "$d/train.jsonl" > "$d/scored.jsonl"
+stops "plots without gnuplot" env PATH=/nowhere "${score[@]}" --pred "$d/scored.jsonl" --plots "$scratch/plots"
+[ -z "$(ls "$scratch/plots")" ] || fail "plots without gnuplot: left $(ls "$scratch/plots")"
+stops "plots have nowhere to go" "${score[@]}" --pred "$d/scored.jsonl" --plots "$scratch/empty/plots"
+stops "wrong usage: an unknown evaluator" "${score[@]}" --pred "$d/train.jsonl" --compat sake
+stops "wrong usage: bins that are none" "${score[@]}" --pred "$d/train.jsonl" --uncertainty --bins 0
+stops "wrong usage: a negative cost" "${score[@]}" --pred "$d/train.jsonl" --thresholds --call-cost -1
 full() { "$program" predict --model "$run/last" --in "$d/train.jsonl" --log-level error > /dev/full; }
 if [ -e /dev/full ]; then
     full 2> "$scratch/err"

@@ -227,7 +227,7 @@ static void proposals_by_line(void **state)
     gm_image_status why;
     gm_err err = { 0 };
     assert_ok(gm_region_source_get(s, &record, &r, NULL, &why, &err));
-    assert_int_equal(why, GM_IMAGE_BROKEN);
+    assert_int_equal(why, GM_IMAGE_NO_PROPOSALS);
     record.width = record.height = 50;
     assert_ok(gm_region_source_get(s, &record, &r, NULL, &why, &err));
     assert_true(why == GM_IMAGE_FOUND && r.count == 2 && r.box[1].x2 == 50 && r.width == 50);
