@@ -201,13 +201,9 @@ static gm_status fill_copy(gm_device *dev, void *copy, const float *from, size_t
     const bool is_host = dev->memory->is_host;
     uint16_t *half = is_host ? copy : gm_malloc(count * sizeof *half);
     if (half == NULL) return gm_fail(dev->err, GM_ERR_NOMEM, "out of memory for %zu parameters in bf16", count);
-<<<<<<< HEAD
     #pragma omp parallel for schedule(static) num_threads(dev->threads)
-    for (size_t i = 0; i < count; i++) half[i] = to_bf16(from[i]);
-    if (is_host) return GM_OK;
-=======
     for (size_t i = 0; i < count; i++) half[i] = gm_bf16_of(from[i]);
->>>>>>> core
+    if (is_host) return GM_OK;
     gm_status status = dev->memory->upload(dev, copy, half, count * sizeof *half);
     if (status == GM_OK) status = dev->memory->sync(dev);
     gm_free(half);
