@@ -263,7 +263,10 @@ static void backward_matches_reference(gmt_backend *b)
         if (!b->target->is_checked || i % 2 == 0) check_backward(b, shapes[i], 0);
         if (!b->target->is_checked || i % 2 == 1) check_backward(b, shapes[i], 31);
     }
-    for (unsigned flags = 1; flags < 31; flags++) check_backward(b, (shape){ 4, 20, 3, 0.2f }, flags);
+    for (unsigned i = 0; i < PARTS; i++) { /* each alone, and all but one */
+        check_backward(b, (shape){ 4, 20, 3, 0.2f }, 1u << i);
+        check_backward(b, (shape){ 4, 20, 3, 0.2f }, 31u ^ 1u << i);
+    }
 }
 
 /* A batch of empty sentences only, or of none: sums are zero or stay what they were, all rows are behind the words. */

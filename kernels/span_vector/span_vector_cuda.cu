@@ -69,9 +69,11 @@ template <class T> struct grad_args {
 };
 
 /* A word a block at a time; half 0 of the threads sums over the entities that begin with it, half 1 over those that end
- * with it. The grid has one sentence more than there are: its blocks zero the rows behind the last one. */
+ * with it. The grid has one sentence more than there are: its blocks zero the rows behind the last one. The 8 lets the compiler
+ * take more than 32 registers, with which it spills on sm_80. */
 template <class T>
-static __global__ void __launch_bounds__(2 * COLUMNS) words_kernel(grad_args<T> a, T *dprojected, bool add, bool is_wide)
+static __global__ void __launch_bounds__(2 * COLUMNS, 8)
+    words_kernel(grad_args<T> a, T *dprojected, bool add, bool is_wide)
 {
     const int half = (int)threadIdx.y, sequence = (int)blockIdx.x, begin = a.cu_words[sequence];
     const bool is_behind = sequence == a.sequences;

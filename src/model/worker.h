@@ -1,5 +1,6 @@
 /* Workers: each thread of training and prediction has a device, an arena, a tape and an error of its own and takes whole
- * sentences through the whole model; inside a worker an operation uses one thread. A GPU is one worker. */
+ * sentences through the whole model; inside a worker an operation uses one thread, but where a single batch is to be predicted:
+ * then one worker's operations use all. A GPU is one worker. */
 #ifndef GM_MODEL_WORKER_H
 #define GM_MODEL_WORKER_H
 

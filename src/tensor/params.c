@@ -52,10 +52,10 @@ static gm_float_type type_of(const gm_device *dev) { return dev->element == 2 ? 
 
 enum { ALIGNMENT = 64 }; /* of packed weights */
 
-/* Of matrices that training changes; the table's rows are no product's. */
+/* Of all matrices; the table's rows are no product's. */
 static size_t packed_bytes(const gm_params *ps, const gm_param *p)
 {
-    if (p->spec.is_table || p->spec.is_frozen || p->spec.is_vector) return 0;
+    if (p->spec.is_table || p->spec.is_vector) return 0;
     return (gm_packed_bytes(type_of(ps->placed), p->spec.rows, p->spec.cols) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
