@@ -7,16 +7,17 @@
 #include "base/log.h"
 #include "eval/plots.h"
 #include "eval/report.h"
+#include "image/region_source.h"
 
 static int eval_main(int argc, char **argv);
 const gm_command gm_eval_command = { "eval", "scores predictions against gold records",
                                      "gmner eval --gold FILE --pred FILE [--json] [--match offset|name] "
                                      "[--iou-threshold X] [--iou-strict] [--compat unco|refineg] [--uncertainty] "
-                                     "[--plots DIR] [--thresholds]",
+                                     "[--plots DIR] [--proposals PATH] [--thresholds]",
                                      eval_main };
 
 typedef struct settings {
-    const char *gold, *pred, *match, *compat, *plots;
+    const char *gold, *pred, *match, *compat, *plots, *proposals;
     bool is_json, with_uncertainty, with_thresholds;
     int64_t bins;
     double call_cost;
@@ -32,6 +33,7 @@ typedef struct results {
     gm_verdicts verdicts;
     gm_doubts doubts;
     gm_delegation delegation;
+    gm_grounding grounding;
     gm_report report;
 } results;
 
@@ -57,6 +59,33 @@ static gm_status score_uncertainty(const settings *s, results *r, gm_err *err)
     return GM_OK;
 }
 
+/* Regions of a record, as gm_ground asks for them. */
+typedef struct offered { gm_region_source *source; gm_regions regions; } offered;
+
+static gm_status regions_of(void *context, const gm_record *record, const gm_box **boxes, int32_t *count, gm_err *err)
+{
+    offered *o = context;
+    gm_image_status why;
+    gm_regions_free(&o->regions);
+    GM_TRY(gm_region_source_get(o->source, record, &o->regions, NULL, &why, err));
+    *boxes = o->regions.box;
+    *count = o->regions.count;
+    return GM_OK;
+}
+
+static gm_status score_grounding(const settings *s, results *r, gm_err *err)
+{
+    enum { SEED = 42 };
+    const gm_region_source_options from = { .images = "", .regions = s->proposals, .cache = "", .max = GM_REGIONS_MAX };
+    offered o = { 0 };
+    GM_TRY(gm_region_source_open(&from, &o.source, err));
+    const gm_status status = gm_ground(&r->gold, &r->pred, &s->how, SEED, regions_of, &o, &r->grounding, err);
+    gm_regions_free(&o.regions);
+    gm_region_source_close(o.source);
+    r->report.grounding = &r->grounding;
+    return status;
+}
+
 static gm_status score(const settings *s, results *r, gm_err *err)
 {
     GM_TRY(gm_records_load(s->gold, &r->gold, err));
@@ -73,6 +102,7 @@ static gm_status score(const settings *s, results *r, gm_err *err)
         r->report.compat = &r->compat;
     }
     if (s->with_uncertainty || s->plots != NULL) GM_TRY(score_uncertainty(s, r, err));
+    if (s->proposals != NULL) GM_TRY(score_grounding(s, r, err));
     if (s->with_thresholds) {
         GM_TRY(gm_thresholds_pick(&r->gold, &r->pred, &s->how, s->call_cost, &r->delegation, err));
         r->report.delegation = &r->delegation;
@@ -85,6 +115,7 @@ static gm_status score_files(const settings *s, gm_err *err)
     results r = { 0 };
     const gm_status status = score(s, &r, err);
     gm_verdicts_free(&r.verdicts);
+    gm_grounding_free(&r.grounding);
     gm_metrics_free(&r.metrics);
     gm_records_free(&r.gold);
     gm_records_free(&r.pred);
@@ -126,6 +157,8 @@ static int eval_main(int argc, char **argv)
           false },
         { "bins", GM_OPT_INT, &s.bins, "N", "bins of confidence for the calibration errors", false },
         { "plots", GM_OPT_STR, &s.plots, "DIR", "draw risk-coverage and reliability as PNG (needs gnuplot)", false },
+        { "proposals", GM_OPT_STR, &s.proposals, "PATH",
+          "also score the same spans and types with other boxes of these proposals (what `gmner regions` wrote, or a folder of .npz)", false },
         { "thresholds", GM_OPT_FLAG, &s.with_thresholds, NULL, "pick thresholds of delegation on these predictions", false },
         { "call-cost", GM_OPT_NUM, &s.call_cost, "X", "points of F1 that a delegated percent costs", false },
     };

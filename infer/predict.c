@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/look.h"
+#include "page/page.h"
 
 /* Lines read straight from a file descriptor, so that it can be asked whether another is waiting. */
 typedef struct feed {
@@ -103,6 +104,8 @@ typedef struct answering {
     size_t count, capacity;
     int64_t pieces, answered, cut;
     int32_t tokens; /* of a packed batch */
+    gm_buffer kept; /* all answers, for the page */
+    bool keeps;
 } answering;
 
 static gm_status make_room(answering *a, gm_err *err)
@@ -145,6 +148,7 @@ static gm_status write_answers(answering *a, gm_err *err)
     }
     if (status == GM_OK && out.size > 0 && (fwrite(out.data, 1, out.size, stdout) != out.size || fflush(stdout) != 0))
         status = gm_fail(err, GM_ERR_IO, "stdout: cannot be written: %s", strerror(errno));
+    if (status == GM_OK && a->keeps) status = gm_buffer_add(&a->kept, out.data, out.size, err);
     gm_buffer_free(&out);
     return status;
 }
@@ -211,8 +215,27 @@ static gm_status answer_feed(answering *a, feed *f, shard s, gm_err *err)
     return answer(a, err);
 }
 
+/* The answers as a page to look at. */
+static gm_status write_page(const answering *a, const char *images, const char *path, gm_err *err)
+{
+    const gm_page_options o = { .images = images, .limit = 200, .how = { .iou = 0.5 } };
+    gm_records all = { 0 };
+    gm_status status = GM_OK;
+    for (const char *line = a->kept.data, *end = line + a->kept.size; line < end && status == GM_OK;) {
+        const char *next = memchr(line, '\n', (size_t)(end - line));
+        gm_record r = { 0 };
+        status = gm_record_parse(line, (size_t)(next - line), &r, err);
+        if (status == GM_OK) status = gm_records_add(&all, &r, err);
+        line = next + 1;
+    }
+    if (status == GM_OK) status = gm_page_write(&all, NULL, &o, path, err);
+    gm_records_free(&all);
+    return status;
+}
+
 static void free_answering(answering *a)
 {
+    gm_buffer_free(&a->kept);
     for (size_t i = 0; i < a->count; i++) gm_record_free(&a->records[i]);
     gm_free(a->records);
     gm_free(a->samples);
@@ -222,7 +245,7 @@ static void free_answering(answering *a)
 
 typedef struct settings {
     const char *model, *in, *device, *isa, *shard, *precision;
-    const char *images, *regions, *features, *vision;
+    const char *images, *regions, *features, *vision, *html;
     const char *layers; /* heads, a number or all */
     double dropout;
     int64_t threads, tokens, samples;
@@ -272,8 +295,9 @@ static gm_status predict(const settings *o, gm_err *err)
     if (status == GM_OK) status = gm_params_pack(&model.params, err);
     if (status == GM_OK) status = gm_look_open_for(&model, o->images, o->regions, o->features, o->vision, &look, err);
     if (status == GM_OK) status = open_feed(&f, o->in, err);
-    answering a = { .model = &model, .workers = &workers, .look = look, .tokens = (int32_t)o->tokens };
+    answering a = { .model = &model, .workers = &workers, .look = look, .tokens = (int32_t)o->tokens, .keeps = o->html != NULL };
     if (status == GM_OK) status = answer_feed(&a, &f, s, err);
+    if (status == GM_OK && o->html != NULL) status = write_page(&a, o->images, o->html, err);
     if (status == GM_OK)
         gm_log(GM_LOG_INFO, "predict", "%lld records, %lld of them cut at the model's length", (long long)a.answered,
                (long long)a.cut);
@@ -302,6 +326,7 @@ static int predict_main(int argc, char **argv)
         { "regions", GM_OPT_STR, &o.regions, "PATH", "proposals: folder of <image>.npz, or a .jsonl of boxes; else windows of several sizes", false },
         { "features", GM_OPT_STR, &o.features, "DIR", "folder where features of regions are kept from run to run", false },
         { "vision", GM_OPT_STR, &o.vision, "DIR", "the vision encoder whose features the model reads, where it is not where it was in training", false },
+        { "html", GM_OPT_STR, &o.html, "FILE", "also write a page that shows the first 200 of them", false },
         { "shard", GM_OPT_STR, &o.shard, "I/N", "only every N-th record from the I-th on (I from 0)", false },
         { "threads", GM_OPT_INT, &o.threads, "N", "worker threads; results do not depend on it", false },
         { "tokens", GM_OPT_INT, &o.tokens, "N", "pieces of a packed batch", false },

@@ -146,6 +146,7 @@ gm_status gm_report_table(const gm_report *r, gm_buffer *out, gm_err *err)
     GM_TRY(table_metrics(r->metrics, out, err));
     if (r->compat != NULL) GM_TRY(table_compat(r->compat, out, err));
     if (r->doubts != NULL) GM_TRY(table_doubts(r->doubts, out, err));
+    if (r->grounding != NULL) GM_TRY(gm_grounding_table(r->grounding, out, err));
     return r->delegation != NULL ? table_delegation(r->delegation, out, err) : GM_OK;
 }
 
@@ -294,6 +295,10 @@ gm_status gm_report_json(const gm_report *r, gm_buffer *out, gm_err *err)
     GM_TRY(json_metrics(r->metrics, out, err));
     if (r->compat != NULL) GM_TRY(json_compat(r->compat, out, err));
     if (r->doubts != NULL) GM_TRY(json_doubts(r->doubts, out, err));
+    if (r->grounding != NULL) {
+        GM_TRY(gm_buffer_printf(out, err, ",\"grounding\":"));
+        GM_TRY(gm_grounding_json(r->grounding, out, err));
+    }
     if (r->delegation != NULL) GM_TRY(json_delegation(r->delegation, out, err));
     return gm_buffer_printf(out, err, "}\n");
 }

@@ -3,6 +3,7 @@
 #define GM_EVAL_REPORT_H
 
 #include "eval/compat.h"
+#include "eval/grounding.h"
 #include "eval/metrics.h"
 #include "eval/thresholds.h"
 #include "eval/verdicts.h"
@@ -12,6 +13,7 @@ typedef struct gm_report {
     const gm_metrics *metrics;
     const gm_compat *compat;
     const gm_doubts *doubts;
+    const gm_grounding *grounding;
     const gm_delegation *delegation;
 } gm_report;
 

@@ -205,7 +205,7 @@ static void count_asked(gm_run *r, int32_t count)
             typed += s->gold_fine != NULL && s->gold_fine[k] != GM_NO_LABEL;
         }
     }
-    r->step.inv_entities = seen > 0 ? 1.0f / (float)seen : 0.0f;
+    r->step.inv_entities = seen > 0 ? (float)gm_config_num(r->config, GM_KEY_REGION_WEIGHT) / (float)seen : 0.0f;
     r->step.inv_typed = typed > 0 ? 1.0f / (float)typed : 0.0f;
 }
 
