@@ -5,10 +5,13 @@
 #include "page/page.h"
 
 static int page_main(int argc, char **argv);
-const gm_command gm_page_command = { "page", "shows predictions as an HTML page with pictures and boxes",
-                                     "gmner page --pred FILE [--gold FILE] [--images FOLDER] --out FILE [--html-limit N]", page_main };
+const gm_command gm_page_command = {
+    "page", "shows predictions as an HTML page with pictures and boxes",
+    "gmner page --pred FILE [--gold FILE] [--images FOLDER] --out FILE [--html-limit N]", page_main
+};
 
-static gm_status show(const char *pred_path, const char *gold_path, const gm_page_options *o, const char *out, gm_err *err)
+static gm_status show(const char *pred_path, const char *gold_path, const gm_page_options *o, const char *out,
+                      gm_err *err)
 {
     gm_records pred = { 0 }, gold = { 0 };
     gm_status status = gm_records_load(pred_path, &pred, err);
@@ -33,7 +36,8 @@ static int page_main(int argc, char **argv)
         { "images", GM_OPT_STR, &o.images, "FOLDER", "the records' pictures", false },
         { "out", GM_OPT_STR, &out, "FILE", "the page, - for stdout", true },
         { "html-limit", GM_OPT_INT, &limit, "N", "samples shown, the first ones", false },
-        { "note", GM_OPT_STR, &o.note, "TEXT", "a line under the title: what was predicted, what the pictures are", false },
+        { "note", GM_OPT_STR, &o.note, "TEXT", "a line under the title: what was predicted, what the pictures are",
+          false },
     };
     gm_status status =
         gm_cli_parse(&gm_page_command, options, (int)GM_LEN(options), NULL, 0, &words, argc, argv, &done, &err);

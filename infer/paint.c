@@ -67,8 +67,8 @@ static gm_status take_size(picture *p, const gm_record *r, gm_err *err)
     gm_paint_scene *s = &p->scene;
     if (r->width == 0) return GM_OK;
     if (s->width != 0 && (s->width != r->width || s->height != r->height))
-        return gm_fail(err, GM_ERR_DATA, "record \"%s\": %s is %d x %d pixels, but record \"%s\" has it with %d x %d", r->id,
-                       s->image, r->width, r->height, p->id, s->width, s->height);
+        return gm_fail(err, GM_ERR_DATA, "record \"%s\": %s is %d x %d pixels, but record \"%s\" has it with %d x %d",
+                       r->id, s->image, r->width, r->height, p->id, s->width, s->height);
     s->width = r->width;
     s->height = r->height;
     return GM_OK;
@@ -82,8 +82,10 @@ static gm_status add_record(pictures *all, gm_id_set *names, const gm_record *r,
         return GM_OK;
     }
     if (!gm_image_name_is_inside(r->image))
-        return gm_fail(err, GM_ERR_DATA, "record \"%s\": the image \"%s\" would lie outside the output folder; expected a plain file name",
-                       r->id, r->image);
+        return gm_fail(
+            err, GM_ERR_DATA,
+            "record \"%s\": the image \"%s\" would lie outside the output folder; expected a plain file name", r->id,
+            r->image);
     GM_TRY(gm_id_set_add(names, r->image, all->count, &at, err));
     if (at == all->count) {
         GM_TRY(gm_grow((void **)&all->items, &all->capacity, all->count, sizeof *all->items, err));
@@ -146,15 +148,15 @@ static gm_status draw_all(const pictures *all, const char *out, int threads, gm_
     const int64_t count = (int64_t)all->count;
     int64_t done = 0, failed = count;
     gm_progress_start(&progress, "paint", count, 1000);
-    #pragma omp parallel for schedule(dynamic, 4) num_threads(threads)
+#pragma omp parallel for schedule(dynamic, 4) num_threads(threads)
     for (int64_t i = 0; i < count; i++) {
         gm_err own = { 0 };
         gm_status drawn = GM_OK;
         bool goes_on;
-        #pragma omp critical(paint)
+#pragma omp critical(paint)
         goes_on = status == GM_OK || i < failed;
         if (goes_on) drawn = draw(&all->items[i], out, &own);
-        #pragma omp critical(paint)
+#pragma omp critical(paint)
         {
             if (drawn != GM_OK && i < failed) {
                 failed = i;
@@ -175,14 +177,16 @@ static gm_status paint(const char *in, const char *out, uint64_t seed, int threa
     GM_TRY(gm_records_load(in, &records, err));
     gm_status status = gather(&records, seed, &all, err);
     if (status == GM_OK && all.count == 0)
-        status = gm_fail(err, GM_ERR_DATA, "%s: none of %zu records names an image: there is nothing to draw", in, records.count);
+        status = gm_fail(err, GM_ERR_DATA, "%s: none of %zu records names an image: there is nothing to draw", in,
+                         records.count);
     if (status == GM_OK) status = gm_make_dirs(out, err);
     if (status == GM_OK) status = draw_all(&all, out, threads, err);
     if (status == GM_OK)
         gm_log(GM_LOG_INFO, "paint", "%zu drawn images in %s with %lld objects; %lld records name none", all.count, out,
                (long long)all.objects, (long long)all.without);
     if (status == GM_OK && all.unsized > 0)
-        gm_log(GM_LOG_INFO, "paint", "%lld records give no size: theirs follows from the boxes, or is one of a few usual ones",
+        gm_log(GM_LOG_INFO, "paint",
+               "%lld records give no size: theirs follows from the boxes, or is one of a few usual ones",
                (long long)all.unsized);
     free_pictures(&all);
     gm_records_free(&records);

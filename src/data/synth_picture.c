@@ -15,7 +15,9 @@ enum {
     TRIES = 12         /* places tried for a box before it is made smaller, and sizes before it is left out */
 };
 
-static const int32_t sizes[][2] = { { 320, 240 }, { 240, 320 }, { 300, 300 }, { 400, 300 }, { 300, 400 }, { 360, 240 } };
+static const int32_t sizes[][2] = {
+    { 320, 240 }, { 240, 320 }, { 300, 300 }, { 400, 300 }, { 300, 400 }, { 360, 240 }
+};
 
 static const struct {
     const char *type;
@@ -96,8 +98,7 @@ gm_status gm_synth_picture(uint64_t seed, uint32_t number, uint32_t purpose, gm_
     r->width = sizes[size][0];
     r->height = sizes[size][1];
     for (int32_t i = 0; i < r->entity_count; i++) {
-        if (can_be_seen(&c, r->entities[i].type))
-            GM_TRY(give_boxes(&c, r, &r->entities[i], taken, &count, err));
+        if (can_be_seen(&c, r->entities[i].type)) GM_TRY(give_boxes(&c, r, &r->entities[i], taken, &count, err));
     }
     return GM_OK;
 }

@@ -40,7 +40,9 @@ static gm_color color_at(const gm_fill *f, int32_t x, int32_t y, int64_t *end)
         return gm_color_mix(f->color, f->other, (int32_t)(dy <= 0 ? 0 : dy >= cell ? 256 : dy * 256 / cell));
     case GM_STRIPES: return row % 2 == 0 ? f->color : f->other;
     case GM_DIAGONAL: *end = f->x - dy + (slant + 1) * cell; return slant % 2 == 0 ? f->color : f->other;
-    case GM_DOTS: *end = (int64_t)x + 1; return is_in_dot(dx - column * cell, dy - row * cell, cell) ? f->other : f->color;
+    case GM_DOTS:
+        *end = (int64_t)x + 1;
+        return is_in_dot(dx - column * cell, dy - row * cell, cell) ? f->other : f->color;
     default: break;
     }
     *end = f->x + (column + 1) * cell;
@@ -91,7 +93,8 @@ void gm_draw_rect(gm_image *image, gm_box box, const gm_fill *fill)
 void gm_draw_ellipse(gm_image *image, gm_box box, const gm_fill *fill)
 {
     if (!is_finite_box(box)) return;
-    const double x = (box.x1 + box.x2) / 2, y = (box.y1 + box.y2) / 2, wide = (box.x2 - box.x1) / 2, high = (box.y2 - box.y1) / 2;
+    const double x = (box.x1 + box.x2) / 2, y = (box.y1 + box.y2) / 2, wide = (box.x2 - box.x1) / 2,
+                 high = (box.y2 - box.y1) / 2;
     const int32_t end = first_pixel(box.y2, image->height);
     for (int32_t row = first_pixel(box.y1, image->height); row < end; row++) {
         const double up = (row + 0.5 - y) / high, half = wide * sqrt(fmax(0.0, 1.0 - up * up));
@@ -135,7 +138,9 @@ void gm_draw_line(gm_image *image, gm_point from, gm_point to, double width, con
     const double dx = to.x - from.x, dy = to.y - from.y, length = sqrt(dx * dx + dy * dy);
     if (!(length > 0)) return;
     const double x = -dy / length * width / 2, y = dx / length * width / 2;
-    const gm_point corner[4] = { { from.x + x, from.y + y }, { to.x + x, to.y + y }, { to.x - x, to.y - y }, { from.x - x, from.y - y } };
+    const gm_point corner[4] = {
+        { from.x + x, from.y + y }, { to.x + x, to.y + y }, { to.x - x, to.y - y }, { from.x - x, from.y - y }
+    };
     gm_draw_polygon(image, corner, 4, fill);
 }
 

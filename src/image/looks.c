@@ -44,14 +44,10 @@ static const gm_look_part parcel[] = {
 };
 
 static const gm_look_part building[] = {
-    { GM_RECT, GM_TONE_MAIN, 0, { 10, 22, 90, 100 } },
-    { GM_POLYGON, GM_TONE_DARK, 3, { 0, 24, 50, 0, 100, 24 } },
-    { GM_RECT, GM_TONE_GLASS, 0, { 20, 34, 34, 48 } },
-    { GM_RECT, GM_TONE_GLASS, 0, { 43, 34, 57, 48 } },
-    { GM_RECT, GM_TONE_GLASS, 0, { 66, 34, 80, 48 } },
-    { GM_RECT, GM_TONE_GLASS, 0, { 20, 56, 34, 70 } },
-    { GM_RECT, GM_TONE_GLASS, 0, { 66, 56, 80, 70 } },
-    { GM_RECT, GM_TONE_WOOD, 0, { 42, 66, 58, 100 } },
+    { GM_RECT, GM_TONE_MAIN, 0, { 10, 22, 90, 100 } },  { GM_POLYGON, GM_TONE_DARK, 3, { 0, 24, 50, 0, 100, 24 } },
+    { GM_RECT, GM_TONE_GLASS, 0, { 20, 34, 34, 48 } },  { GM_RECT, GM_TONE_GLASS, 0, { 43, 34, 57, 48 } },
+    { GM_RECT, GM_TONE_GLASS, 0, { 66, 34, 80, 48 } },  { GM_RECT, GM_TONE_GLASS, 0, { 20, 56, 34, 70 } },
+    { GM_RECT, GM_TONE_GLASS, 0, { 66, 56, 80, 70 } },  { GM_RECT, GM_TONE_WOOD, 0, { 42, 66, 58, 100 } },
     { GM_RECT, GM_TONE_STONE, 0, { 0, 95, 100, 100 } },
 };
 
@@ -73,12 +69,9 @@ static const gm_look_part bottle[] = {
 };
 
 static const gm_look_part celebration[] = {
-    { GM_STAR, GM_TONE_MAIN, 12, { 0, 0, 100, 100 } },
-    { GM_STAR, GM_TONE_GOLD, 12, { 16, 16, 84, 84 } },
-    { GM_ELLIPSE, GM_TONE_WHITE, 0, { 34, 34, 66, 66 } },
-    { GM_ELLIPSE, GM_TONE_DARK, 0, { 0, 0, 20, 26 } },
-    { GM_ELLIPSE, GM_TONE_DARK, 0, { 80, 74, 100, 100 } },
-    { GM_ELLIPSE, GM_TONE_LIGHT, 0, { 80, 0, 100, 26 } },
+    { GM_STAR, GM_TONE_MAIN, 12, { 0, 0, 100, 100 } },     { GM_STAR, GM_TONE_GOLD, 12, { 16, 16, 84, 84 } },
+    { GM_ELLIPSE, GM_TONE_WHITE, 0, { 34, 34, 66, 66 } },  { GM_ELLIPSE, GM_TONE_DARK, 0, { 0, 0, 20, 26 } },
+    { GM_ELLIPSE, GM_TONE_DARK, 0, { 80, 74, 100, 100 } }, { GM_ELLIPSE, GM_TONE_LIGHT, 0, { 80, 0, 100, 26 } },
     { GM_ELLIPSE, GM_TONE_LIGHT, 0, { 0, 74, 20, 100 } },
 };
 
@@ -143,7 +136,10 @@ static const gm_look_part stones[] = {
     { GM_ELLIPSE, GM_TONE_STONE, 0, { 30, 0, 76, 58 } },
 };
 
-#define LOOK(types, parts) { types, parts, GM_LEN(parts) }
+#define LOOK(types, parts)                                                                                             \
+    {                                                                                                                  \
+        types, parts, GM_LEN(parts)                                                                                    \
+    }
 const gm_look gm_looks[] = {
     LOOK("PER|person", person),
     LOOK("LOC|location", landscape),

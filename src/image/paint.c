@@ -23,7 +23,10 @@ static uint32_t below(chance *c, uint32_t n)
     return gm_below(gm_philox(c->seed, i / 4, 0, c->key, GM_SITE_PAINT).word[i % 4], n);
 }
 
-static int32_t between(chance *c, int32_t low, int32_t high) { return low + (int32_t)below(c, (uint32_t)(high - low + 1)); }
+static int32_t between(chance *c, int32_t low, int32_t high)
+{
+    return low + (int32_t)below(c, (uint32_t)(high - low + 1));
+}
 
 static gm_color rgb(uint32_t hex) { return (gm_color) { (uint8_t)(hex >> 16), (uint8_t)(hex >> 8), (uint8_t)hex }; }
 
@@ -38,9 +41,9 @@ static const uint32_t skins[] = { 0xf3d3b8, 0xdcae84, 0xb07a4e, 0x70472c };
 static const uint32_t hairs[] = { 0x23201e, 0x5a3a22, 0xa9742f, 0x8d8a86 };
 static const gm_pattern patterns[] = { GM_PLAIN, GM_STRIPES, GM_CHECKS, GM_DOTS };
 static const uint32_t own_colors[] = {
-    [GM_TONE_WHITE] = 0xf4f4f0, [GM_TONE_BLACK] = 0x1c1c22, [GM_TONE_STONE] = 0x8e8a84, [GM_TONE_SKY] = 0x9cc8ec,
-    [GM_TONE_GRASS] = 0x4e8c3c, [GM_TONE_GOLD] = 0xe6c03a,  [GM_TONE_WOOD] = 0x7a5230,  [GM_TONE_STEEL] = 0x6c7886,
-    [GM_TONE_GLASS] = 0xbfe0e8,
+    [GM_TONE_WHITE] = 0xf4f4f0, [GM_TONE_BLACK] = 0x1c1c22, [GM_TONE_STONE] = 0x8e8a84,
+    [GM_TONE_SKY] = 0x9cc8ec,   [GM_TONE_GRASS] = 0x4e8c3c, [GM_TONE_GOLD] = 0xe6c03a,
+    [GM_TONE_WOOD] = 0x7a5230,  [GM_TONE_STEEL] = 0x6c7886, [GM_TONE_GLASS] = 0xbfe0e8,
 };
 
 /* What a name decides of its object. */
@@ -70,8 +73,11 @@ static dress dress_of(const char *name)
     const char first = lower(name[0]);
     const uint32_t count = (uint32_t)GM_LEN(hues);
     const uint32_t hue = first >= 'a' && first <= 'z' ? (uint32_t)(first - 'a') * count / 26 : hash % count;
-    return (dress) { .hue = rgb(hues[hue]), .skin = rgb(skins[hash / 7 % GM_LEN(skins)]),
-                     .hair = rgb(hairs[hash / 31 % GM_LEN(hairs)]), .pattern = patterns[words <= 4 ? words - 1 : 3], .seed = hash };
+    return (dress) { .hue = rgb(hues[hue]),
+                     .skin = rgb(skins[hash / 7 % GM_LEN(skins)]),
+                     .hair = rgb(hairs[hash / 31 % GM_LEN(hairs)]),
+                     .pattern = patterns[words <= 4 ? words - 1 : 3],
+                     .seed = hash };
 }
 
 static bool lists_type(const char *types, const char *type)
@@ -106,8 +112,12 @@ static gm_fill fill_of(gm_tone tone, const dress *d, gm_box box)
     default: return plain(rgb(own_colors[tone]));
     }
     const double side = fmin(box.x2 - box.x1, box.y2 - box.y1) / 9;
-    return (gm_fill) { .pattern = d->pattern, .color = d->hue, .other = gm_color_mix(d->hue, white, 150), .x = (int32_t)box.x1,
-                       .y = (int32_t)box.y1, .cell = side < 2 ? 2 : (int32_t)side };
+    return (gm_fill) { .pattern = d->pattern,
+                       .color = d->hue,
+                       .other = gm_color_mix(d->hue, white, 150),
+                       .x = (int32_t)box.x1,
+                       .y = (int32_t)box.y1,
+                       .cell = side < 2 ? 2 : (int32_t)side };
 }
 
 static gm_point point_in(gm_box box, int x, int y, bool is_mirrored)
@@ -121,11 +131,13 @@ static void draw_part(gm_image *image, const gm_look_part *part, gm_box box, con
     const gm_fill fill = fill_of(part->tone, d, box);
     if (part->shape == GM_POLYGON) {
         gm_point point[sizeof part->at / 2];
-        for (int i = 0; i < part->count; i++) point[i] = point_in(box, part->at[2 * i], part->at[2 * i + 1], is_mirrored);
+        for (int i = 0; i < part->count; i++)
+            point[i] = point_in(box, part->at[2 * i], part->at[2 * i + 1], is_mirrored);
         gm_draw_polygon(image, point, part->count, &fill);
         return;
     }
-    const gm_point a = point_in(box, part->at[0], part->at[1], is_mirrored), b = point_in(box, part->at[2], part->at[3], is_mirrored);
+    const gm_point a = point_in(box, part->at[0], part->at[1], is_mirrored),
+                   b = point_in(box, part->at[2], part->at[3], is_mirrored);
     const gm_box inner = { fmin(a.x, b.x), a.y, fmax(a.x, b.x), b.y };
     if (part->shape == GM_RECT) gm_draw_rect(image, inner, &fill);
     if (part->shape == GM_ELLIPSE) gm_draw_ellipse(image, inner, &fill);
@@ -145,21 +157,28 @@ static void draw_ground(gm_image *image, chance *c)
     const gm_color first = rgb(dull[below(c, GM_LEN(dull))]), second = rgb(dull[below(c, GM_LEN(dull))]);
     const int32_t w = image->width, h = image->height, horizon = h * between(c, 45, 75) / 100, cell = 2 + (w + h) / 80;
     const gm_box upper = { 0, 0, w, horizon }, lower_part = { 0, horizon, w, h }, all = { 0, 0, w, h };
-    gm_fill fill = { .color = first, .other = gm_color_mix(first, second, 90), .cell = cell, .seed = below(c, UINT32_MAX) };
+    gm_fill fill = {
+        .color = first, .other = gm_color_mix(first, second, 90), .cell = cell, .seed = below(c, UINT32_MAX)
+    };
     switch (below(c, 4)) {
     case 0: /* outdoors */
-        gm_draw_rect(image, upper, &(gm_fill) { .pattern = GM_SHADED, .color = rgb(0x8fb0cc), .other = rgb(0xdde4e6), .cell = horizon });
+        gm_draw_rect(
+            image, upper,
+            &(gm_fill) { .pattern = GM_SHADED, .color = rgb(0x8fb0cc), .other = rgb(0xdde4e6), .cell = horizon });
         fill.pattern = GM_MOTTLED;
         gm_draw_rect(image, lower_part, &fill);
         return;
     case 1: /* a room */
         fill.pattern = GM_BARS;
         gm_draw_rect(image, upper, &fill);
-        fill = (gm_fill) { .pattern = GM_STRIPES, .color = second, .other = gm_color_mix(second, rgb(0x000000), 40), .cell = cell };
+        fill = (gm_fill) {
+            .pattern = GM_STRIPES, .color = second, .other = gm_color_mix(second, rgb(0x000000), 40), .cell = cell
+        };
         gm_draw_rect(image, lower_part, &fill);
         return;
     case 2: /* night */
-        gm_draw_rect(image, all, &(gm_fill) { .pattern = GM_SHADED, .color = rgb(0x222834), .other = rgb(0x5a5668), .cell = h });
+        gm_draw_rect(image, all,
+                     &(gm_fill) { .pattern = GM_SHADED, .color = rgb(0x222834), .other = rgb(0x5a5668), .cell = h });
         return;
     default: fill.pattern = below(c, 2) == 0 ? GM_MOTTLED : GM_DIAGONAL; gm_draw_rect(image, all, &fill);
     }
@@ -169,7 +188,8 @@ static void draw_clutter(gm_image *image, chance *c)
 {
     const int32_t side = image->width < image->height ? image->width : image->height;
     for (int32_t n = between(c, 4, 12); n > 0; n--) {
-        const double size = side * between(c, 2, 9) / 100.0, x = below(c, (uint32_t)image->width), y = below(c, (uint32_t)image->height);
+        const double size = side * between(c, 2, 9) / 100.0, x = below(c, (uint32_t)image->width),
+                     y = below(c, (uint32_t)image->height);
         const gm_color hue = rgb(hues[below(c, GM_LEN(hues))]);
         const gm_fill fill = plain(gm_color_mix(rgb(0x807c78), hue, between(c, 30, 110)));
         const gm_box box = { x, y, x + size, y + size * between(c, 50, 150) / 100 };
@@ -178,7 +198,8 @@ static void draw_clutter(gm_image *image, chance *c)
         case 1: gm_draw_ellipse(image, box, &fill); break;
         case 2: gm_draw_star(image, box, between(c, 3, 7), 0.5, &fill); break;
         default:
-            gm_draw_line(image, (gm_point) { x, y }, (gm_point) { x + size * 3, y + size * between(c, -3, 3) }, 1 + size / 6, &fill);
+            gm_draw_line(image, (gm_point) { x, y }, (gm_point) { x + size * 3, y + size * between(c, -3, 3) },
+                         1 + size / 6, &fill);
         }
     }
 }
@@ -215,8 +236,10 @@ static void draw_distractors(gm_image *image, chance *c, const gm_paint_scene *s
         const dress d = dress_of(name);
         const bool is_mirrored = below(c, 2) == 0;
         for (int tries = 0; tries < TRIES; tries++) {
-            const int32_t w = 1 + image->width * between(c, 12, 42) / 100, h = 1 + image->height * between(c, 12, 42) / 100;
-            const double x = below(c, (uint32_t)(image->width - w + 1)), y = below(c, (uint32_t)(image->height - h + 1));
+            const int32_t w = 1 + image->width * between(c, 12, 42) / 100,
+                          h = 1 + image->height * between(c, 12, 42) / 100;
+            const double x = below(c, (uint32_t)(image->width - w + 1)),
+                         y = below(c, (uint32_t)(image->height - h + 1));
             const gm_box box = { x, y, x + w, y + h };
             if (!is_free(box, taken, count, scene)) continue;
             draw_look(image, look, box, &d, is_mirrored);
@@ -291,15 +314,17 @@ gm_status gm_paint_check(const gm_paint_scene *scene, gm_err *err)
 {
     const int64_t w = scene->width, h = scene->height;
     if (w < 1 || h < 1 || w > GM_IMAGE_MAX_SIDE || h > GM_IMAGE_MAX_SIDE || w * h > GM_IMAGE_MAX_PIXELS)
-        return gm_fail(err, GM_ERR_DATA, "the size %lld x %lld is beyond the limits of a picture: sides from 1 to %d, %d pixels in all",
+        return gm_fail(err, GM_ERR_DATA,
+                       "the size %lld x %lld is beyond the limits of a picture: sides from 1 to %d, %d pixels in all",
                        (long long)w, (long long)h, GM_IMAGE_MAX_SIDE, GM_IMAGE_MAX_PIXELS);
     for (int32_t i = 0; i < scene->count; i++) {
         const gm_box b = scene->objects[i].box;
         if (!(b.x2 > b.x1 && b.y2 > b.y1) || !isfinite(area(b)))
-            return gm_fail(err, GM_ERR_DATA, "the box %g %g %g %g has no inside; expected x1 < x2 and y1 < y2", b.x1, b.y1, b.x2, b.y2);
+            return gm_fail(err, GM_ERR_DATA, "the box %g %g %g %g has no inside; expected x1 < x2 and y1 < y2", b.x1,
+                           b.y1, b.x2, b.y2);
         if (b.x2 <= 0 || b.y2 <= 0 || b.x1 >= (double)w || b.y1 >= (double)h)
-            return gm_fail(err, GM_ERR_DATA, "the box %g %g %g %g lies outside the picture of %lld x %lld pixels", b.x1, b.y1, b.x2,
-                           b.y2, (long long)w, (long long)h);
+            return gm_fail(err, GM_ERR_DATA, "the box %g %g %g %g lies outside the picture of %lld x %lld pixels", b.x1,
+                           b.y1, b.x2, b.y2, (long long)w, (long long)h);
         if (fmax(fmax(fabs(b.x1), fabs(b.y1)), fmax(fabs(b.x2), fabs(b.y2))) > 1 << 24)
             return gm_fail(err, GM_ERR_DATA, "the box %g %g %g %g is larger than any picture", b.x1, b.y1, b.x2, b.y2);
     }

@@ -19,7 +19,10 @@ typedef struct page {
     gm_metrics scores;
 } page;
 
-static gm_status add(gm_buffer *out, const char *text, gm_err *err) { return gm_buffer_add(out, text, strlen(text), err); }
+static gm_status add(gm_buffer *out, const char *text, gm_err *err)
+{
+    return gm_buffer_add(out, text, strlen(text), err);
+}
 
 /* ---- what is shown ---- */
 
@@ -78,8 +81,11 @@ static gm_status add_count(gm_buffer *out, const char *what, int64_t count, gm_e
 
 static gm_status add_score(gm_buffer *out, const char *what, gm_score s, gm_err *err)
 {
-    return gm_buffer_printf(out, err, "<div title=\"precision %.4f, recall %.4f: %lld right of %lld predicted and %lld gold\"><dt>%s F1</dt><dd>%.2f</dd></div>",
-                            gm_precision(s), gm_recall(s), (long long)s.tp, (long long)s.n_pred, (long long)s.n_gold, what, 100 * gm_f1(s));
+    return gm_buffer_printf(out, err,
+                            "<div title=\"precision %.4f, recall %.4f: %lld right of %lld predicted and %lld "
+                            "gold\"><dt>%s F1</dt><dd>%.2f</dd></div>",
+                            gm_precision(s), gm_recall(s), (long long)s.tp, (long long)s.n_pred, (long long)s.n_gold,
+                            what, 100 * gm_f1(s));
 }
 
 static gm_status add_counts(gm_buffer *out, const page *p, gm_err *err)
@@ -106,20 +112,34 @@ static gm_status add_legend(gm_buffer *out, const page *p, gm_err *err)
         GM_TRY(gm_page_text(out, p->types.names[i], err));
         GM_TRY(add(out, "</span> ", err));
     }
-    GM_TRY(add(out, "</p>\n<p class=\"help\">A solid box is where an entity was found in the picture, its number that of the table.", err));
-    if (p->has_gold) GM_TRY(add(out, " A dashed box is gold, and the sentence stands twice where gold has other entities. The scores are of all samples, shown here or not.", err));
+    GM_TRY(add(out,
+               "</p>\n<p class=\"help\">A solid box is where an entity was found in the picture, its number that of "
+               "the table.",
+               err));
+    if (p->has_gold)
+        GM_TRY(add(out,
+                   " A dashed box is gold, and the sentence stands twice where gold has other entities. The scores are "
+                   "of all samples, shown here or not.",
+                   err));
     if (p->has_doubts)
-        GM_TRY(add(out, " Bars show how unsure the model is, from 0 to the largest value possible: <span class=\"key of-span\"></span> whether it is an entity,"
-                        " <span class=\"key of-type\"></span> which type, <span class=\"key of-region\"></span> which region.", err));
+        GM_TRY(
+            add(out,
+                " Bars show how unsure the model is, from 0 to the largest value possible: <span class=\"key "
+                "of-span\"></span> whether it is an entity,"
+                " <span class=\"key of-type\"></span> which type, <span class=\"key of-region\"></span> which region.",
+                err));
     return add(out, "</p>\n", err);
 }
 
 static gm_status add_top(gm_buffer *out, const page *p, gm_err *err)
 {
-    GM_TRY(add(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-                    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-                    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\n"
-                    "<title>Predictions</title>\n<style>\n", err));
+    GM_TRY(add(out,
+               "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+               "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+               "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src "
+               "'unsafe-inline'\"/>\n"
+               "<title>Predictions</title>\n<style>\n",
+               err));
     GM_TRY(add(out, gm_page_style, err));
     GM_TRY(add(out, "</style>\n</head>\n<body>\n<h1>Predictions</h1>\n", err));
     if (p->o->note != NULL) {
@@ -164,8 +184,13 @@ static gm_status add_sentences(gm_buffer *out, const gm_page_sample *s, gm_err *
 static gm_status add_sample(gm_buffer *out, const page *p, size_t i, gm_err *err)
 {
     const gm_record_pair *pair = &p->pairs[i];
-    const gm_page_sample s = { .pred = pair->pred, .gold = pair->gold, .types = &p->types, .o = p->o,
-                               .has_scores = p->has_scores, .has_doubts = p->has_doubts, .number = (int32_t)i + 1 };
+    const gm_page_sample s = { .pred = pair->pred,
+                               .gold = pair->gold,
+                               .types = &p->types,
+                               .o = p->o,
+                               .has_scores = p->has_scores,
+                               .has_doubts = p->has_doubts,
+                               .number = (int32_t)i + 1 };
     bool is_shown;
     GM_TRY(gm_buffer_printf(out, err, "<article id=\"s%d\" data-id=\"", s.number));
     GM_TRY(gm_page_text(out, (s.pred != NULL ? s.pred : s.gold)->id, err));
@@ -208,7 +233,8 @@ gm_status gm_page_write(const gm_records *pred, const gm_records *gold, const gm
                         gm_err *err)
 {
     page p = { .o = o };
-    if (o->limit < 0) return gm_fail(err, GM_ERR_USAGE, "page: %d samples are to be shown; expected 0 or more", (int)o->limit);
+    if (o->limit < 0)
+        return gm_fail(err, GM_ERR_USAGE, "page: %d samples are to be shown; expected 0 or more", (int)o->limit);
     gm_status status = pair_up(&p, pred, gold, err);
     if (status == GM_OK) status = look_through(&p, err);
     p.shown = p.count < (size_t)o->limit ? p.count : (size_t)o->limit;

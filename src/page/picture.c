@@ -13,7 +13,8 @@ static gm_status add_base64(gm_buffer *out, const char *bytes, size_t n, gm_err 
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *b = (const unsigned char *)bytes;
     for (size_t i = 0; i < n; i += 3) {
-        const uint32_t all = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0);
+        const uint32_t all =
+            (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0);
         const char four[] = { digits[all >> 18], digits[all >> 12 & 63], i + 1 < n ? digits[all >> 6 & 63] : '=',
                               i + 2 < n ? digits[all & 63] : '=' };
         GM_TRY(gm_buffer_add(out, four, sizeof four, err));
@@ -43,7 +44,8 @@ static gm_status shrink(gm_image *image, gm_err *err)
     const int32_t longer = image->width > image->height ? image->width : image->height;
     if (longer <= LONGEST) return GM_OK;
     const double scale = (double)LONGEST / longer;
-    const int32_t width = (int32_t)fmax(1, round(image->width * scale)), height = (int32_t)fmax(1, round(image->height * scale));
+    const int32_t width = (int32_t)fmax(1, round(image->width * scale)),
+                  height = (int32_t)fmax(1, round(image->height * scale));
     gm_image small = { 0 };
     GM_TRY(gm_image_resize(image, (gm_box) { 0, 0, image->width, image->height }, width, height, &small, err));
     gm_image_free(image);
@@ -51,24 +53,27 @@ static gm_status shrink(gm_image *image, gm_err *err)
     return GM_OK;
 }
 
-static gm_status add_box(gm_buffer *out, const gm_page_sample *s, const gm_record *r, const gm_entity *e, gm_box b, int32_t number,
-                         double unit, gm_err *err)
+static gm_status add_box(gm_buffer *out, const gm_page_sample *s, const gm_record *r, const gm_entity *e, gm_box b,
+                         int32_t number, double unit, gm_err *err)
 {
     const bool is_gold = r == s->gold;
     const int color = gm_page_color(s->types, e->type);
     if (!gm_box_is_valid(b)) return GM_OK;
-    GM_TRY(gm_buffer_printf(out, err, "<g class=\"%s t%d\"%s", is_gold ? "gold" : "box", color, is_gold ? "" : " data-entity=\""));
+    GM_TRY(gm_buffer_printf(out, err, "<g class=\"%s t%d\"%s", is_gold ? "gold" : "box", color,
+                            is_gold ? "" : " data-entity=\""));
     if (!is_gold) GM_TRY(gm_buffer_printf(out, err, "%d\"", number));
     GM_TRY(gm_buffer_printf(out, err, "><title>%s", is_gold ? "gold: " : ""));
     GM_TRY(gm_page_name(out, r, e, err));
     GM_TRY(gm_buffer_add(out, " (", 2, err));
     GM_TRY(gm_page_text(out, e->type, err));
-    GM_TRY(gm_buffer_printf(out, err, ")</title><rect x=\"%.6g\" y=\"%.6g\" width=\"%.6g\" height=\"%.6g\"/>", b.x1, b.y1,
-                            b.x2 - b.x1, b.y2 - b.y1));
+    GM_TRY(gm_buffer_printf(out, err, ")</title><rect x=\"%.6g\" y=\"%.6g\" width=\"%.6g\" height=\"%.6g\"/>", b.x1,
+                            b.y1, b.x2 - b.x1, b.y2 - b.y1));
     if (!is_gold)
-        GM_TRY(gm_buffer_printf(out, err, "<circle cx=\"%.6g\" cy=\"%.6g\" r=\"%.4g\"/><text x=\"%.6g\" y=\"%.6g\" font-size=\"%.4g\">%d</text>",
-                                fmax(b.x1, 0) + unit, fmax(b.y1, 0) + unit, unit, fmax(b.x1, 0) + unit, fmax(b.y1, 0) + 1.45 * unit,
-                                1.3 * unit, number));
+        GM_TRY(gm_buffer_printf(
+            out, err,
+            "<circle cx=\"%.6g\" cy=\"%.6g\" r=\"%.4g\"/><text x=\"%.6g\" y=\"%.6g\" font-size=\"%.4g\">%d</text>",
+            fmax(b.x1, 0) + unit, fmax(b.y1, 0) + unit, unit, fmax(b.x1, 0) + unit, fmax(b.y1, 0) + 1.45 * unit,
+            1.3 * unit, number));
     return gm_buffer_add(out, "</g>", 4, err);
 }
 
@@ -82,11 +87,13 @@ static gm_status add_boxes(gm_buffer *out, const gm_page_sample *s, const gm_rec
 }
 
 /* `image` NULL: boxes on an empty ground of the size that the record gives. */
-static gm_status add_drawing(gm_buffer *out, const gm_page_sample *s, const gm_image *image, int32_t width, int32_t height, gm_err *err)
+static gm_status add_drawing(gm_buffer *out, const gm_page_sample *s, const gm_image *image, int32_t width,
+                             int32_t height, gm_err *err)
 {
     const double unit = fmax(width, height) / 36.0;
-    GM_TRY(gm_buffer_printf(out, err, "<svg viewBox=\"0 0 %d %d\" style=\"max-width:%dpx\" role=\"img\" aria-label=\"picture %d\">", width,
-                            height, width > height ? LONGEST : (int)((int64_t)LONGEST * width / height) + 1, s->number));
+    GM_TRY(gm_buffer_printf(
+        out, err, "<svg viewBox=\"0 0 %d %d\" style=\"max-width:%dpx\" role=\"img\" aria-label=\"picture %d\">", width,
+        height, width > height ? LONGEST : (int)((int64_t)LONGEST * width / height) + 1, s->number));
     if (image != NULL) {
         GM_TRY(gm_buffer_printf(out, err, "<image width=\"%d\" height=\"%d\" href=\"", width, height));
         GM_TRY(add_data_url(out, image, err));

@@ -5,7 +5,10 @@
 #include "base/memory.h"
 #include "page/parts.h"
 
-static gm_status add(gm_buffer *out, const char *text, gm_err *err) { return gm_buffer_add(out, text, strlen(text), err); }
+static gm_status add(gm_buffer *out, const char *text, gm_err *err)
+{
+    return gm_buffer_add(out, text, strlen(text), err);
+}
 
 static gm_status add_head(gm_buffer *out, const gm_page_sample *s, gm_err *err)
 {
@@ -40,15 +43,18 @@ static gm_status add_bar(gm_buffer *out, const char *what, double norm, double r
     if (!isnan(raw)) GM_TRY(gm_buffer_printf(out, err, ": %.4f nats", raw));
     GM_TRY(add(out, "\">", err));
     if (isnan(norm)) return gm_buffer_printf(out, err, "%.2f nats</td>", raw);
-    return gm_buffer_printf(out, err, "<span class=\"track\"><span class=\"fill of-%s\" style=\"width:%.1f%%\"></span></span> %.2f</td>", what,
-                            100.0 * fmin(1.0, fmax(0.0, norm)), norm);
+    return gm_buffer_printf(
+        out, err, "<span class=\"track\"><span class=\"fill of-%s\" style=\"width:%.1f%%\"></span></span> %.2f</td>",
+        what, 100.0 * fmin(1.0, fmax(0.0, norm)), norm);
 }
 
 static gm_status add_region(gm_buffer *out, const gm_entity *e, gm_err *err)
 {
     GM_TRY(add(out, "<td>", err));
-    if (e->box_count == 0) GM_TRY(add(out, "none", err));
-    else GM_TRY(gm_buffer_printf(out, err, "%d box%s", (int)e->box_count, e->box_count > 1 ? "es" : ""));
+    if (e->box_count == 0)
+        GM_TRY(add(out, "none", err));
+    else
+        GM_TRY(gm_buffer_printf(out, err, "%d box%s", (int)e->box_count, e->box_count > 1 ? "es" : ""));
     if (e->has_bad_box) GM_TRY(add(out, " (without inside)", err));
     if (!isnan(e->region_score)) GM_TRY(gm_buffer_printf(out, err, " (%.2f)", e->region_score));
     return add(out, "</td>", err);
@@ -63,7 +69,8 @@ static gm_status add_verdict(gm_buffer *out, const gm_page_sample *s, const gm_e
     for (int32_t i = 0; i < s->gold->entity_count; i++) {
         double overlap;
         const gm_entity *g = &s->gold->entities[i];
-        const unsigned same = gm_compare(s->pred, e, s->gold, g, &s->o->how, &overlap) & (GM_SAME_KEY | GM_SAME_TYPE | GM_SAME_REGION);
+        const unsigned same =
+            gm_compare(s->pred, e, s->gold, g, &s->o->how, &overlap) & (GM_SAME_KEY | GM_SAME_TYPE | GM_SAME_REGION);
         if (same <= most) continue;
         most = same;
         best = g;
@@ -79,9 +86,12 @@ static gm_status add_verdict(gm_buffer *out, const gm_page_sample *s, const gm_e
     }
     if (!is_region) {
         GM_TRY(add(out, is_type ? "" : ", ", err));
-        if (best->box_count == 0) GM_TRY(add(out, "has no region", err));
-        else if (e->box_count == 0) GM_TRY(add(out, "has a region", err));
-        else GM_TRY(gm_buffer_printf(out, err, "region meets by %.2f", iou));
+        if (best->box_count == 0)
+            GM_TRY(add(out, "has no region", err));
+        else if (e->box_count == 0)
+            GM_TRY(add(out, "has a region", err));
+        else
+            GM_TRY(gm_buffer_printf(out, err, "region meets by %.2f", iou));
     }
     return add(out, "</td>", err);
 }
@@ -124,7 +134,8 @@ static gm_status add_missed(gm_buffer *out, const gm_page_sample *s, const gm_en
 
 gm_status gm_page_table(gm_buffer *out, const gm_page_sample *s, gm_err *err)
 {
-    const int32_t count = s->pred != NULL ? s->pred->entity_count : 0, gold_count = s->gold != NULL ? s->gold->entity_count : 0;
+    const int32_t count = s->pred != NULL ? s->pred->entity_count : 0,
+                  gold_count = s->gold != NULL ? s->gold->entity_count : 0;
     if (count == 0 && gold_count == 0) return add(out, "<p class=\"none\">no entity</p>", err);
     GM_TRY(add_head(out, s, err));
     for (int32_t i = 0; i < count; i++) GM_TRY(add_prediction(out, s, i, err));

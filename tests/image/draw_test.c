@@ -53,7 +53,8 @@ static void polygons_hold_what_lies_in_them(void **state)
         gm_point p[9];
         const int n = 3 + (int)(round % 7); /* they cross themselves, and reach beyond the paper */
         for (int i = 0; i < n; i++)
-            p[i] = (gm_point) { number(round * 20 + 2 * (uint32_t)i, -20, WIDE + 20), number(round * 20 + 2 * (uint32_t)i + 1, -20, HIGH + 20) };
+            p[i] = (gm_point) { number(round * 20 + 2 * (uint32_t)i, -20, WIDE + 20),
+                                number(round * 20 + 2 * (uint32_t)i + 1, -20, HIGH + 20) };
         gm_draw_polygon(&image, p, n, &full);
         for (int y = 0; y < HIGH; y++)
             for (int x = 0; x < WIDE; x++)
@@ -75,9 +76,11 @@ static void rectangles_and_ellipses_hold_what_lies_in_them(void **state)
         for (int row = 0; row < HIGH; row++) {
             for (int column = 0; column < WIDE; column++) {
                 const double cx = column + 0.5, cy = row + 0.5;
-                const double u = (2 * cx - box.x1 - box.x2) / (box.x2 - box.x1), v = (2 * cy - box.y1 - box.y2) / (box.y2 - box.y1);
+                const double u = (2 * cx - box.x1 - box.x2) / (box.x2 - box.x1),
+                             v = (2 * cy - box.y1 - box.y2) / (box.y2 - box.y1);
                 const bool in_box = cx >= box.x1 && cx < box.x2 && cy >= box.y1 && cy < box.y2;
-                if (same(at(&rect, column, row), ink) != in_box) fail_msg("rectangle %u: pixel %d %d", round, column, row);
+                if (same(at(&rect, column, row), ink) != in_box)
+                    fail_msg("rectangle %u: pixel %d %d", round, column, row);
                 if (fabs(u * u + v * v - 1) > 1e-9 && same(at(&ellipse, column, row), ink) != (u * u + v * v < 1))
                     fail_msg("ellipse %u: pixel %d %d", round, column, row);
             }
@@ -99,7 +102,8 @@ static void lines_have_their_width(void **state)
         for (int x = 0; x < WIDE; x++) {
             const double px = x + 0.5 - a.x, py = y + 0.5 - a.y;
             const double along = (px * dx + py * dy) / length, beside = fabs(px * dy - py * dx) / length;
-            if (same(at(&image, x, y), ink) != (along > 0 && along < length && beside < 2.5)) fail_msg("line: pixel %d %d", x, y);
+            if (same(at(&image, x, y), ink) != (along > 0 && along < length && beside < 2.5))
+                fail_msg("line: pixel %d %d", x, y);
         }
     }
     gm_image_free(&image);
@@ -141,9 +145,14 @@ static void patterns_repeat_from_their_origin(void **state)
         gm_draw_rect(&image, (gm_box) { 0, 0, WIDE, HIGH }, &fill);
         for (int y = 0; y < HIGH; y++) {
             for (int x = 0; x < WIDE; x++) {
-                const int column = (x - 13 + 500) / 5 - 100, row = (y - 7 + 500) / 5 - 100, slant = (x - 13 + y - 7 + 500) / 5 - 100;
-                const int turn = all[i] == GM_STRIPES ? row : all[i] == GM_BARS ? column : all[i] == GM_CHECKS ? row + column : slant;
-                if (!same(at(&image, x, y), turn % 2 == 0 ? ink : other)) fail_msg("pattern %d: pixel %d %d", (int)all[i], x, y);
+                const int column = (x - 13 + 500) / 5 - 100, row = (y - 7 + 500) / 5 - 100,
+                          slant = (x - 13 + y - 7 + 500) / 5 - 100;
+                const int turn = all[i] == GM_STRIPES  ? row
+                                 : all[i] == GM_BARS   ? column
+                                 : all[i] == GM_CHECKS ? row + column
+                                                       : slant;
+                if (!same(at(&image, x, y), turn % 2 == 0 ? ink : other))
+                    fail_msg("pattern %d: pixel %d %d", (int)all[i], x, y);
             }
         }
         gm_image_free(&image);
@@ -161,7 +170,8 @@ static void dots_and_blocks_and_shades(void **state)
 
     gm_draw_rect(&image, all, &(gm_fill) { .pattern = GM_SHADED, .color = ink, .other = other, .y = 3, .cell = 40 });
     assert_true(same(at(&image, 5, 0), ink) && same(at(&image, 60, 3), ink) && same(at(&image, 9, 46), other));
-    for (int y = 4; y < 43; y++) assert_true(at(&image, 7, y).r <= at(&image, 7, y - 1).r && at(&image, 7, y).b >= at(&image, 7, y - 1).b);
+    for (int y = 4; y < 43; y++)
+        assert_true(at(&image, 7, y).r <= at(&image, 7, y - 1).r && at(&image, 7, y).b >= at(&image, 7, y - 1).b);
 
     const gm_fill mottled = { .pattern = GM_MOTTLED, .color = ink, .other = other, .cell = 4, .seed = 3 };
     gm_draw_rect(&image, all, &mottled);
@@ -186,7 +196,9 @@ static void what_lies_outside_is_cut_off(void **state)
     (void)state;
     static const double far[] = { -INFINITY, -1e300, -2e9, -1e6, -1, 0, 30, WIDE, 1e6, 2e9, 1e300, INFINITY, NAN };
     gm_image image = paper();
-    const gm_fill fill = { .pattern = GM_CHECKS, .color = ink, .other = other, .x = INT32_MIN, .y = INT32_MAX, .cell = 3 };
+    const gm_fill fill = {
+        .pattern = GM_CHECKS, .color = ink, .other = other, .x = INT32_MIN, .y = INT32_MAX, .cell = 3
+    };
     for (size_t a = 0; a < GM_LEN(far); a++) {
         for (size_t b = 0; b < GM_LEN(far); b++) {
             for (size_t c = 0; c < GM_LEN(far); c++) {

@@ -25,7 +25,8 @@ static gm_image draw(gm_paint_scene scene)
 static gm_image draw_one(const char *type, const char *name, gm_box box)
 {
     gm_paint_object o = { box, type, name };
-    return draw((gm_paint_scene) { .image = "a.png", .seed = 1, .width = SIDE, .height = SIDE, .objects = &o, .count = 1 });
+    return draw(
+        (gm_paint_scene) { .image = "a.png", .seed = 1, .width = SIDE, .height = SIDE, .objects = &o, .count = 1 });
 }
 
 /* How many pixels of the box differ; fails when one outside it does. */
@@ -80,7 +81,8 @@ static void a_name_decides_hue_and_pattern(void **state)
     assert_int_equal(difference("ORG", "New York Times", "ORG", "NEW YORK times"), 0); /* case does not matter */
     assert_true(difference("ORG", "Arsenal", "ORG", "Zenit") > 2000);                  /* the first letter does */
     assert_true(difference("ORG", "Arsenal", "ORG", "Arsenal London") > 1000);         /* and the number of words */
-    assert_int_equal(difference("ORG", "Arsenal", "ORG", "Ajax"), 0); /* no more than that, but for a person's hair and skin */
+    assert_int_equal(difference("ORG", "Arsenal", "ORG", "Ajax"),
+                     0); /* no more than that, but for a person's hair and skin */
     assert_true(difference("PER", "Ann", "PER", "Alexandra") > 500);
 }
 
@@ -109,14 +111,16 @@ static void every_look_reaches_all_sides_of_its_box(void **state)
                 if (part->at[k] > high[k % 2]) high[k % 2] = part->at[k];
             }
         }
-        if (low[0] != 0 || low[1] != 0 || high[0] != 100 || high[1] != 100) fail_msg("look %d leaves a side of its box free", i);
+        if (low[0] != 0 || low[1] != 0 || high[0] != 100 || high[1] != 100)
+            fail_msg("look %d leaves a side of its box free", i);
     }
 }
 
 static void nothing_but_the_scene_decides_a_byte(void **state)
 {
     (void)state;
-    gm_paint_object a[] = { { { 10, 10, 90, 120 }, "PER", "Emma Stone" }, { { 60, 30, 190, 190 }, "LOC", "Paris" },
+    gm_paint_object a[] = { { { 10, 10, 90, 120 }, "PER", "Emma Stone" },
+                            { { 60, 30, 190, 190 }, "LOC", "Paris" },
                             { { 10, 10, 90, 120 }, "ORG", "Arsenal" } };
     gm_paint_object b[] = { a[2], a[0], a[1] };
     gm_paint_scene scene = { .image = "x.png", .seed = 7, .width = SIDE, .height = SIDE, .objects = a, .count = 3 };
@@ -152,8 +156,9 @@ static void objects_of_one_box_share_it(void **state)
     o[1].type = "LOC";
     gm_image two = draw(scene);
     static const uint8_t sky[] = { 0x9c, 0xc8, 0xec }, red[] = { 0xd0, 0x30, 0x30 }, grass[] = { 0x4e, 0x8c, 0x3c };
-    for (int x = 50; x < 150; x++) assert_memory_equal(two.rgb + (41 * SIDE + x) * 3, sky, 3); /* by type: above the place, */
-    assert_memory_equal(two.rgb + (158 * SIDE + 100) * 3, red, 3); /* below the person's clothes */
+    for (int x = 50; x < 150; x++)
+        assert_memory_equal(two.rgb + (41 * SIDE + x) * 3, sky, 3); /* by type: above the place, */
+    assert_memory_equal(two.rgb + (158 * SIDE + 100) * 3, red, 3);  /* below the person's clothes */
     assert_memory_equal(two.rgb + (98 * SIDE + 52) * 3, grass, 3);
     assert_true(changed(&two, &once, middle) > 1000);
     gm_image_free(&two);
@@ -169,13 +174,15 @@ static void distractors_keep_off_the_boxes(void **state)
     for (int i = 0; i < 40; i++) {
         char name[16];
         snprintf(name, sizeof name, "%d.png", i);
-        gm_image image = draw((gm_paint_scene) { .image = name, .seed = 3, .width = SIDE, .height = SIDE, .objects = &o, .count = 1 });
+        gm_image image = draw(
+            (gm_paint_scene) { .image = name, .seed = 3, .width = SIDE, .height = SIDE, .objects = &o, .count = 1 });
         int differs = memcmp(image.rgb, alone.rgb, SIDE * SIDE * 3); /* it may be the mirror image */
         if (differs != 0) {
             differs = 0;
             for (int y = 0; y < SIDE; y++)
                 for (int x = 0; x < SIDE; x++)
-                    differs += memcmp(image.rgb + (y * SIDE + x) * 3, alone.rgb + (y * SIDE + SIDE - 1 - x) * 3, 3) != 0;
+                    differs +=
+                        memcmp(image.rgb + (y * SIDE + x) * 3, alone.rgb + (y * SIDE + SIDE - 1 - x) * 3, 3) != 0;
         }
         assert_true(differs < SIDE * SIDE / 20); /* patterns begin at the left in both */
         gm_image_free(&image);
@@ -254,8 +261,11 @@ static void a_picture_beyond_the_limits_is_refused(void **state)
 static void names_stay_inside_the_folder(void **state)
 {
     (void)state;
-    static const char *const good[] = { "a.jpg", "O_998.jpg", "2015/a.jpg", "..a", "a..b", "\xE5\x9B\xBE.png", "a b.png" };
-    static const char *const bad[] = { "", ".", "..", "../../x", "/etc/x", "a/../b", "a//b", "a/", "a\\b", "a\nb", "./a", "a/." };
+    static const char *const good[] = {
+        "a.jpg", "O_998.jpg", "2015/a.jpg", "..a", "a..b", "\xE5\x9B\xBE.png", "a b.png"
+    };
+    static const char *const bad[] = { "",     ".",  "..",   "../../x", "/etc/x", "a/../b",
+                                       "a//b", "a/", "a\\b", "a\nb",    "./a",    "a/." };
     for (size_t i = 0; i < GM_LEN(good); i++) assert_true(gm_image_name_is_inside(good[i]));
     for (size_t i = 0; i < GM_LEN(bad); i++) assert_false(gm_image_name_is_inside(bad[i]));
 }

@@ -82,7 +82,9 @@ static int count_nodes(const char *text, const char *path)
     xmlXPathContext *context = xmlXPathNewContext(doc);
     xmlXPathObject *found = xmlXPathEvalExpression((const xmlChar *)path, context);
     assert_non_null(found);
-    const int n = found->type == XPATH_NUMBER ? (int)found->floatval : found->nodesetval != NULL ? found->nodesetval->nodeNr : 0;
+    const int n = found->type == XPATH_NUMBER ? (int)found->floatval
+                  : found->nodesetval != NULL ? found->nodesetval->nodeNr
+                                              : 0;
     xmlXPathFreeObject(found);
     xmlXPathFreeContext(context);
     xmlFreeDoc(doc);
@@ -107,7 +109,10 @@ static void text_is_escaped(void **state)
         { "plain", "plain" },
         { "<script>alert(\"&'\")</script>", "&lt;script&gt;alert(&quot;&amp;&#39;&quot;)&lt;/script&gt;" },
         { "&amp;", "&amp;amp;" },
-        { "a\x01" "b\x1B", "a\xEF\xBF\xBD" "b\xEF\xBF\xBD" },
+        { "a\x01"
+          "b\x1B",
+          "a\xEF\xBF\xBD"
+          "b\xEF\xBF\xBD" },
         { "\x7F", "\xEF\xBF\xBD" },
         { "\xC2\x92\xC2\xA0", "\xEF\xBF\xBD\xC2\xA0" }, /* U+0092 occurs in tweets; U+00A0 may stay */
         { "\xEF\xBF\xBE\xEF\xBF\xBD", "\xEF\xBF\xBD\xEF\xBF\xBD" },
@@ -126,8 +131,10 @@ static void text_is_escaped(void **state)
 static void nothing_of_a_record_becomes_markup(void **state)
 {
     (void)state;
-    char *text = page("{\"id\":\"<i>&\\\"'\",\"tokens\":[\"<b>\",\"]]>\",\"<!--\"],\"image\":\"<u>.png\",\"size\":[10,10],"
-                      "\"entities\":[{\"start\":0,\"end\":2,\"type\":\"<P'\\\">\",\"fine\":\"<q>\",\"boxes\":[[1,1,5,5]]}]}", NULL, usual);
+    char *text =
+        page("{\"id\":\"<i>&\\\"'\",\"tokens\":[\"<b>\",\"]]>\",\"<!--\"],\"image\":\"<u>.png\",\"size\":[10,10],"
+             "\"entities\":[{\"start\":0,\"end\":2,\"type\":\"<P'\\\">\",\"fine\":\"<q>\",\"boxes\":[[1,1,5,5]]}]}",
+             NULL, usual);
     static const char *const never[] = { "<i>", "<b>]", "<!--", "<u>", "<P", "<q>", "]]>" };
     for (size_t i = 0; i < GM_LEN(never); i++) lacks(text, never[i]);
     has(text, "data-id=\"&lt;i&gt;&amp;&quot;&#39;\"");
@@ -161,7 +168,8 @@ static void entities_are_marked_nested_ones_too(void **state)
         { TOKENS(ENTITY(3, 3, "LOC") "," ENTITY(0, 0, "ORG")), MARK("1", "ORG", "a") " b c " MARK("0", "LOC", "d") },
         { TOKENS(ENTITY(1, 1, "LOC") "," ENTITY(0, 2, "ORG")), MARK("1", "ORG", "a " MARK("0", "LOC", "b") " c") " d" },
         { TOKENS(ENTITY(0, 1, "LOC") "," ENTITY(0, 3, "ORG")), MARK("1", "ORG", MARK("0", "LOC", "a b") " c d") },
-        { TOKENS(ENTITY(0, 1, "PER") "," ENTITY(1, 2, "ORG")), MARK("2", "PER", "a b") " c d" }, /* one crosses the other */
+        { TOKENS(ENTITY(0, 1, "PER") "," ENTITY(1, 2, "ORG")),
+          MARK("2", "PER", "a b") " c d" }, /* one crosses the other */
         { TOKENS(ENTITY(0, 0, "PER") "," ENTITY(0, 0, "ORG")), MARK("2", "PER", MARK("1", "ORG", "a")) " b c d" },
         { TOKENS(ENTITY(0, 0, "GOD")), MARK("9", "GOD", "a") " b c d" },
     };
@@ -175,7 +183,8 @@ static void entities_are_marked_nested_ones_too(void **state)
 static const char pred_lines[] =
     "{\"id\":\"1\",\"tokens\":[\"Emma\",\"in\",\"Paris\",\"!\"],\"image\":\"a.png\",\"size\":[60,40],\"entities\":["
     "{\"start\":0,\"end\":0,\"type\":\"PER\",\"boxes\":[[10,10,30,30]],\"score\":0.75,\"region_score\":0.5,"
-    "\"uncertainty\":{\"span\":0.2,\"type\":0.3,\"region\":0.4,\"span_norm\":0.25,\"type_norm\":1.5,\"region_norm\":0}},"
+    "\"uncertainty\":{\"span\":0.2,\"type\":0.3,\"region\":0.4,\"span_norm\":0.25,\"type_norm\":1.5,\"region_norm\":0}}"
+    ","
     "{\"start\":2,\"end\":2,\"type\":\"ORG\",\"boxes\":[],\"score\":0.5},"
     "{\"start\":3,\"end\":3,\"type\":\"PER\",\"boxes\":[]}]}\n"
     "{\"id\":\"2\",\"tokens\":[\"no\"],\"entities\":[]}\n";
@@ -223,7 +232,8 @@ static void gold_tells_right_from_wrong(void **state)
     has(text, "<dt>MNER F1</dt><dd>33.33</dd>");
     has(text, "<dt>GMNER F1</dt><dd>0.00</dd>");
     finds(text, "//tr[@class='missed']", 1);
-    finds(text, "//p[@class='text goldtext']", 2); /* of sample 1, and of 3, which has no prediction; 2 has the same twice */
+    finds(text, "//p[@class='text goldtext']",
+          2); /* of sample 1, and of 3, which has no prediction; 2 has the same twice */
     gm_free(text);
     text = page(gold_lines, gold_lines, usual);
     assert_int_equal(occurrences(text, "<td class=\"right\">right</td>"), 3);
@@ -312,8 +322,9 @@ static void pictures_are_in_the_page(void **state)
 static void a_picture_that_cannot_be_shown_is_said(void **state)
 {
     (void)state;
-    static const char line[] = "{\"id\":\"%s\",\"tokens\":[\"a\"],\"image\":\"%s\",\"size\":%s,\"entities\":[{\"start\":0,\"end\":0,"
-                               "\"type\":\"PER\",\"boxes\":[[1,1,5,5]]}]}";
+    static const char line[] =
+        "{\"id\":\"%s\",\"tokens\":[\"a\"],\"image\":\"%s\",\"size\":%s,\"entities\":[{\"start\":0,\"end\":0,"
+        "\"type\":\"PER\",\"boxes\":[[1,1,5,5]]}]}";
     char first[300], broken[512];
     gm_page_options o = usual;
     o.images = gmt_temp_dir();
@@ -348,8 +359,10 @@ static void a_picture_that_cannot_be_shown_is_said(void **state)
 static void a_box_without_inside_is_not_drawn(void **state)
 {
     (void)state;
-    char *text = page("{\"id\":\"1\",\"tokens\":[\"a\"],\"image\":\"x.png\",\"size\":[20,10],\"entities\":[{\"start\":0,\"end\":0,\"type\":\"PER\","
-                      "\"boxes\":[[5,5,1,1]]}]}", NULL, usual);
+    char *text = page("{\"id\":\"1\",\"tokens\":[\"a\"],\"image\":\"x.png\",\"size\":[20,10],\"entities\":[{\"start\":"
+                      "0,\"end\":0,\"type\":\"PER\","
+                      "\"boxes\":[[5,5,1,1]]}]}",
+                      NULL, usual);
     finds(text, "//g", 0);
     has(text, "1 box (without inside)");
     gm_free(text);
@@ -406,7 +419,8 @@ static void running_out_of_memory_is_reported(void **state)
         gm_alloc_fail_at(k);
         status = gm_page_write(&pred, &gold, &o, path, &err);
         gm_alloc_fail_at(-1);
-        if (status != GM_OK && status != GM_ERR_NOMEM) fail_msg("allocation %lld: %s: %s", (long long)k, gm_status_name(status), err.text);
+        if (status != GM_OK && status != GM_ERR_NOMEM)
+            fail_msg("allocation %lld: %s: %s", (long long)k, gm_status_name(status), err.text);
     }
     assert_true(k > 20);
     gm_records_free(&pred);
