@@ -6,6 +6,7 @@
 
 #include "gather/gather_op.h"
 #include "image_embedding/image_embedding_op.h"
+#include "model/vit_layer.h"
 #include "patches/patches_op.h"
 #include "residual_norm/residual_norm_op.h"
 
@@ -81,16 +82,18 @@ gm_status gm_vit_load(const gm_vit *v, gm_params *ps, const gm_safetensors *st, 
     return gm_params_load_as(ps, v->first_param + inside, v->params - inside, st, ours_outside, theirs_outside, err);
 }
 
-/* The sum that runs through all layers, and its norm, which the next block reads. */
-typedef struct stream { gm_tensor *sum, *norm; } stream;
-
 /* sum + x and its norm. Dropout has no site here. */
-static gm_status add(gm_tape *t, const gm_pack *rows, gm_tensor *x, gm_tensor *sum, const gm_param *w, const gm_param *b, float eps, stream *to)
+static gm_status add(gm_tape *t, const gm_pack *rows, gm_tensor *x, gm_tensor *sum, const gm_param *w, const gm_param *b, float eps, gm_vit_stream *to)
 {
     return gm_op_residual_norm(t, rows, x, sum, w, b, eps, (gm_norm_sites){ 0 }, &to->sum, &to->norm);
 }
 
-static gm_status embed(const gm_vit *v, gm_tape *t, const gm_pack *images, const uint8_t *pixels, gm_pack **tokens, stream *s)
+gm_status gm_vit_enter(const gm_vit *v, gm_tape *t, const gm_pack *rows, gm_tensor *x, gm_vit_stream *s)
+{
+    return add(t, rows, x, NULL, v->layer[0].norm1, v->layer[0].norm1_bias, v->config.eps, s);
+}
+
+static gm_status embed(const gm_vit *v, gm_tape *t, const gm_pack *images, const uint8_t *pixels, gm_pack **tokens, gm_vit_stream *s)
 {
     const gm_vit_config *c = &v->config;
     gm_pixel_norm norm;
@@ -101,28 +104,27 @@ static gm_status embed(const gm_vit *v, gm_tape *t, const gm_pack *images, const
     GM_TRY(gm_op_linear(t, patches, v->patch, NULL, GM_LINEAR_PLAIN, &x));
     GM_TRY(gm_op_image_embedding(t, images, x, v->class_token, v->position));
     GM_TRY(gm_op_residual_norm(t, *tokens, x, NULL, v->pre, v->pre_bias, c->eps, (gm_norm_sites){ 0 }, NULL, &first));
-    return add(t, *tokens, first, NULL, v->layer[0].norm1, v->layer[0].norm1_bias, c->eps, s);
+    return gm_vit_enter(v, t, *tokens, first, s);
 }
 
-/* Layer i, which is not the last one; its last norm is the first one of the layer behind it. */
-static gm_status run_layer(const gm_vit *v, int32_t i, gm_tape *t, const gm_pack *tokens, stream *s)
+gm_status gm_vit_layer(const gm_vit *v, int32_t i, gm_tape *t, const gm_pack *rows, gm_vit_stream *s)
 {
     const gm_vit_config *c = &v->config;
     const gm_encoder_layer *l = &v->layer[i], *next = &v->layer[i + 1];
     gm_tensor *attended, *down;
-    GM_TRY(gm_layer_attention(l, i, c->heads, t, tokens, NULL, s->norm, &attended));
-    GM_TRY(add(t, tokens, attended, s->sum, l->norm2, l->norm2_bias, c->eps, s));
+    GM_TRY(gm_layer_attention(l, i, c->heads, t, rows, NULL, s->norm, &attended));
+    GM_TRY(add(t, rows, attended, s->sum, l->norm2, l->norm2_bias, c->eps, s));
     GM_TRY(gm_layer_ffn(l, c->activation, t, s->norm, &down));
-    return add(t, tokens, down, s->sum, next->norm1, next->norm1_bias, c->eps, s);
+    return add(t, rows, down, s->sum, next->norm1, next->norm1_bias, c->eps, s);
 }
 
 /* In prediction sum and norm move into the buffers that they came from, and the layer's memory is free again. */
-static gm_status run_layers(const gm_vit *v, gm_tape *t, const gm_pack *tokens, stream *s)
+static gm_status run_layers(const gm_vit *v, gm_tape *t, const gm_pack *tokens, gm_vit_stream *s)
 {
     for (int32_t i = 0; i < v->config.layers - 1; i++) {
         const gm_mark mark = gm_arena_mark(t->arena);
-        stream y = *s;
-        GM_TRY(run_layer(v, i, t, tokens, &y));
+        gm_vit_stream y = *s;
+        GM_TRY(gm_vit_layer(v, i, t, tokens, &y));
         if (gm_tape_records(t)) {
             *s = y;
             continue;
@@ -136,7 +138,7 @@ static gm_status run_layers(const gm_vit *v, gm_tape *t, const gm_pack *tokens, 
 
 /* The last layer. Only its class tokens are asked for, so behind attention it works on them alone; an image's rows begin with
  * its class token, so their places are the offsets. */
-static gm_status last_layer(const gm_vit *v, gm_tape *t, const gm_pack *tokens, const gm_pack *images, stream s, gm_tensor **states)
+static gm_status last_layer(const gm_vit *v, gm_tape *t, const gm_pack *tokens, const gm_pack *images, gm_vit_stream s, gm_tensor **states)
 {
     const gm_vit_config *c = &v->config;
     const int32_t last = c->layers - 1;
@@ -156,7 +158,7 @@ static gm_status last_layer(const gm_vit *v, gm_tape *t, const gm_pack *tokens, 
 static gm_status run(const gm_vit *v, gm_tape *t, const gm_pack *images, const uint8_t *pixels, gm_tensor **states)
 {
     gm_pack *tokens;
-    stream s;
+    gm_vit_stream s;
     GM_TRY(embed(v, t, images, pixels, &tokens, &s));
     GM_TRY(run_layers(v, t, tokens, &s));
     return last_layer(v, t, tokens, images, s, states);
