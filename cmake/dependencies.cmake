@@ -41,6 +41,8 @@ gm_want(pcre2 pcre2.h pcre2-8 libpcre2-dev)
 gm_want(png png.h png libpng-dev)
 gm_want(jpeg jpeglib.h jpeg libjpeg62-turbo-dev)
 gm_want(zlib zlib.h z zlib1g-dev)
+gm_want(curl curl/curl.h curl libcurl4-openssl-dev)
+gm_want(sqlite3 sqlite3.h sqlite3 libsqlite3-dev)
 # SentencePiece is C++. Its file takes the C compiler's twin: sanitizers and fuzzers of two compilers do not mix.
 if(NOT DEFINED CMAKE_CXX_COMPILER AND CMAKE_C_COMPILER_ID MATCHES "Clang")
   string(REGEX REPLACE "clang([^/]*)$" "clang++\\1" GM_CXX "${CMAKE_C_COMPILER}")
