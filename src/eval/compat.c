@@ -15,7 +15,9 @@ enum { NO_REGION = 0, WRONG_REGION = -100 };
 
 /* What the evaluators compare whole. region: of gold its place among the rows + 1, of a prediction that of the gold row it
  * reaches. */
-typedef struct row { int32_t first, last, type, region; } row;
+typedef struct row {
+    int32_t first, last, type, region;
+} row;
 
 typedef struct row_list {
     row *items;
@@ -27,11 +29,14 @@ typedef struct counter {
     gm_eval_options how;
     gm_id_set types; /* the label set; a type's number is its place */
     row_list gold, pred, left, right;
-    gm_box *box;     /* of the gold rows */
+    gm_box *box; /* of the gold rows */
     size_t box_capacity;
 } counter;
 
-static const struct { const char *name; bool by_name, adds_without_region; } rules[] = {
+static const struct {
+    const char *name;
+    bool by_name, adds_without_region;
+} rules[] = {
     [GM_COMPAT_UNCO] = { "unco", false, true },
     [GM_COMPAT_REFINEG] = { "refineg", true, false },
 };
@@ -219,7 +224,8 @@ static void count_cls(counter *c)
     for (size_t i = 0; i < c->right.count; i++) {
         bool is_known = false;
         for (size_t g = 0; g < c->left.count && !is_known; g++)
-            is_known = c->left.items[g].first == c->right.items[i].first && c->left.items[g].last == c->right.items[i].last;
+            is_known =
+                c->left.items[g].first == c->right.items[i].first && c->left.items[g].last == c->right.items[i].last;
         if (is_known) c->right.items[n++] = c->right.items[i];
     }
     c->right.count = n;
@@ -265,7 +271,8 @@ static gm_status learn_types(counter *c, const gm_records *gold, gm_err *err)
     return GM_OK;
 }
 
-gm_status gm_evaluate_compat(const gm_records *gold, const gm_records *pred, gm_compat_rule rule, gm_compat *to, gm_err *err)
+gm_status gm_evaluate_compat(const gm_records *gold, const gm_records *pred, gm_compat_rule rule, gm_compat *to,
+                             gm_err *err)
 {
     gm_record_pair *samples = NULL;
     int64_t missing;

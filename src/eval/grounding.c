@@ -11,11 +11,17 @@
 
 const char *const gm_boxes_names[GM_BOXES_KINDS] = { "predicted", "null", "largest", "random", "upper_bound" };
 
-typedef struct offer { const gm_box *box; int32_t count; } offer;
+typedef struct offer {
+    const gm_box *box;
+    int32_t count;
+} offer;
 
 static double area(gm_box b) { return (b.x2 - b.x1) * (b.y2 - b.y1); }
 
-static bool is_met(double iou, const gm_eval_options *how) { return how->is_iou_strict ? iou > how->iou : iou >= how->iou; }
+static bool is_met(double iou, const gm_eval_options *how)
+{
+    return how->is_iou_strict ? iou > how->iou : iou >= how->iou;
+}
 
 static const gm_box *largest(const offer *o)
 {
@@ -89,7 +95,9 @@ static gm_status score_boxes(gm_boxes_from from, const offer *o, const gm_record
     if (from != GM_BOXES_PREDICTED) pred.entities = changed;
     const gm_records one_gold = { &gold, 1, 1 }, one_pred = { &pred, 1, 1 };
     GM_TRY(gm_evaluate(&one_gold, &one_pred, how, &m, err));
-    const struct { gm_score *to, add; } both[] = { { &to->eeg[from], m.eeg }, { &to->gmner[from], m.gmner } };
+    const struct {
+        gm_score *to, add;
+    } both[] = { { &to->eeg[from], m.eeg }, { &to->gmner[from], m.gmner } };
     for (size_t i = 0; i < GM_LEN(both); i++) {
         both[i].to->tp += both[i].add.tp;
         both[i].to->n_pred += both[i].add.n_pred;
@@ -140,9 +148,10 @@ static gm_status ground_sample(const gm_record_pair *s, const offer *o, uint64_t
     const size_t n = s->pred != NULL ? (size_t)s->pred->entity_count : 0;
     gm_entity *changed = gm_calloc(n, sizeof *changed);
     gm_box *box = gm_calloc(n, sizeof *box);
-    gm_status status = changed != NULL && box != NULL
-                           ? count_coverage(s->gold, o, how, to, err)
-                           : gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for the entities of \"%s\"", s->gold->id);
+    gm_status status =
+        changed != NULL && box != NULL
+            ? count_coverage(s->gold, o, how, to, err)
+            : gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for the entities of \"%s\"", s->gold->id);
     for (int from = 0; from < GM_BOXES_KINDS && status == GM_OK; from++)
         status = score_boxes((gm_boxes_from)from, o, s, seed, how, changed, box, to, err);
     gm_free(changed);
@@ -181,17 +190,19 @@ static double share(int64_t part, int64_t all) { return all > 0 ? (double)part /
 
 gm_status gm_grounding_table(const gm_grounding *g, gm_buffer *out, gm_err *err)
 {
-    static const char *const names[] = { "as predicted", "always none", "largest region", "random region", "upper bound" };
-    GM_TRY(gm_buffer_printf(out, err, "%-16s %9s %9s %9s %9s %9s %9s\n", "boxes", "EEG tp", "n_pred", "n_gold", "EEG F1",
-                            "GMNER tp", "GMNER F1"));
+    static const char *const names[] = { "as predicted", "always none", "largest region", "random region",
+                                         "upper bound" };
+    GM_TRY(gm_buffer_printf(out, err, "%-16s %9s %9s %9s %9s %9s %9s\n", "boxes", "EEG tp", "n_pred", "n_gold",
+                            "EEG F1", "GMNER tp", "GMNER F1"));
     for (int i = 0; i < GM_BOXES_KINDS; i++)
-        GM_TRY(gm_buffer_printf(out, err, "%-16s %9lld %9lld %9lld %9.4f %9lld %9.4f\n", names[i], (long long)g->eeg[i].tp,
-                                (long long)g->eeg[i].n_pred, (long long)g->eeg[i].n_gold, gm_f1(g->eeg[i]),
-                                (long long)g->gmner[i].tp, gm_f1(g->gmner[i])));
+        GM_TRY(gm_buffer_printf(out, err, "%-16s %9lld %9lld %9lld %9.4f %9lld %9.4f\n", names[i],
+                                (long long)g->eeg[i].tp, (long long)g->eeg[i].n_pred, (long long)g->eeg[i].n_gold,
+                                gm_f1(g->eeg[i]), (long long)g->gmner[i].tp, gm_f1(g->gmner[i])));
     for (int32_t i = -1; i < g->type_count; i++) {
-        const gm_coverage all = { (char[]) { "all types" }, g->groundable, g->covered }, *c = i < 0 ? &all : &g->types[i];
-        GM_TRY(gm_buffer_printf(out, err, "recall of the regions, %-16s %lld of %lld gold entities with boxes\n", c->type,
-                                (long long)c->covered, (long long)c->groundable));
+        const gm_coverage all = { (char[]) { "all types" }, g->groundable, g->covered },
+                          *c = i < 0 ? &all : &g->types[i];
+        GM_TRY(gm_buffer_printf(out, err, "recall of the regions, %-16s %lld of %lld gold entities with boxes\n",
+                                c->type, (long long)c->covered, (long long)c->groundable));
     }
     return gm_buffer_printf(out, err, "%lld regions of %lld samples, %lld samples without any\n", (long long)g->regions,
                             (long long)g->samples, (long long)g->without_regions);
@@ -199,7 +210,8 @@ gm_status gm_grounding_table(const gm_grounding *g, gm_buffer *out, gm_err *err)
 
 static gm_status json_coverage(gm_buffer *out, int64_t covered, int64_t groundable, gm_err *err)
 {
-    GM_TRY(gm_buffer_printf(out, err, "{\"covered\":%lld,\"groundable\":%lld", (long long)covered, (long long)groundable));
+    GM_TRY(
+        gm_buffer_printf(out, err, "{\"covered\":%lld,\"groundable\":%lld", (long long)covered, (long long)groundable));
     GM_TRY(gm_report_number(out, ",\"recall\":", share(covered, groundable), err));
     return gm_buffer_printf(out, err, "}");
 }

@@ -56,7 +56,8 @@ static gm_status start(int script, int picture, int messages, pid_t *child, gm_e
     if (code == 0) code = posix_spawnp(child, words[0], &files, NULL, words, environ);
     posix_spawn_file_actions_destroy(&files);
     if (code == ENOENT)
-        return gm_fail(err, GM_ERR_MISSING, "gnuplot, which draws the plots, was not found: install the package gnuplot-nox");
+        return gm_fail(err, GM_ERR_MISSING,
+                       "gnuplot, which draws the plots, was not found: install the package gnuplot-nox");
     return code == 0 ? GM_OK : gm_fail(err, GM_ERR_IO, "gnuplot: cannot be started: %s", strerror(code));
 }
 
@@ -68,10 +69,12 @@ static gm_status run_gnuplot(const gm_buffer *script, gm_out *picture, gm_err *e
     struct stat is;
     if (input == NULL || messages == NULL || fwrite(script->data, 1, script->size, input) != script->size ||
         fflush(input) != 0 || lseek(fileno(input), 0, SEEK_SET) != 0)
-        status = gm_fail(err, GM_ERR_IO, "a temporary file for gnuplot's script cannot be written: %s", strerror(errno));
+        status =
+            gm_fail(err, GM_ERR_IO, "a temporary file for gnuplot's script cannot be written: %s", strerror(errno));
     if (status == GM_OK) status = start(fileno(input), fileno(picture->file), fileno(messages), &child, err);
     if (status == GM_OK) status = wait_for(child, messages, err);
-    if (status == GM_OK && (fstat(fileno(picture->file), &is) != 0 || is.st_size == 0)) status = report_end(0, messages, err);
+    if (status == GM_OK && (fstat(fileno(picture->file), &is) != 0 || is.st_size == 0))
+        status = report_end(0, messages, err);
     if (input != NULL) fclose(input);
     if (messages != NULL) fclose(messages);
     return status;
@@ -83,7 +86,8 @@ static gm_status draw(const char *folder, const char *kind, gm_part part, const 
     gm_out picture = { 0 };
     snprintf(name, sizeof name, "%s-%s.png", kind, gm_part_names[part]);
     char *path = gm_path_join(folder, name);
-    gm_status status = path != NULL ? gm_out_open(&picture, path, err) : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    gm_status status =
+        path != NULL ? gm_out_open(&picture, path, err) : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     if (status == GM_OK) status = run_gnuplot(script, &picture, err);
     if (status == GM_OK) status = gm_out_commit(&picture, err);
     gm_out_abort(&picture);
@@ -97,7 +101,8 @@ static gm_status begin(gm_buffer *script, const char *title, const char *x, cons
 {
     return gm_buffer_printf(script, err,
                             "set terminal pngcairo noenhanced size 760,600 font 'sans,11' background '#ffffff'\n"
-                            "set title '%s'\nset xlabel '%s' offset 0,0.4\nset ylabel '%s'\nset grid lt 1 lw 1 lc '#e0e0e0'\nset xrange [0:1]\n"
+                            "set title '%s'\nset xlabel '%s' offset 0,0.4\nset ylabel '%s'\nset grid lt 1 lw 1 lc "
+                            "'#e0e0e0'\nset xrange [0:1]\n"
                             "set border 3\nset tics nomirror\nset key outside bottom center maxcols 2\n",
                             title, x, y);
 }
@@ -145,8 +150,9 @@ static gm_status risk_coverage(const gm_verdicts *v, const gm_doubts *d, gm_part
     for (int m = 0; m < GM_MEASURES; m++) {
         const gm_ranking *r = &d->of[part][m].ranking;
         if (r->right + r->wrong == 0) continue;
-        GM_TRY(gm_buffer_printf(script, err, "%s$%s using 1:2 with lines lw %d lc '%s' title '%s, AURC %.4f (%lld)'", before,
-                                gm_measure_names[m], 7 - 2 * m, colours[m], titles[m], r->aurc, (long long)(r->right + r->wrong)));
+        GM_TRY(gm_buffer_printf(script, err, "%s$%s using 1:2 with lines lw %d lc '%s' title '%s, AURC %.4f (%lld)'",
+                                before, gm_measure_names[m], 7 - 2 * m, colours[m], titles[m], r->aurc,
+                                (long long)(r->right + r->wrong)));
         before = ", \\\n  ";
     }
     return gm_buffer_printf(script, err, "\n");

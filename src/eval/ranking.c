@@ -63,8 +63,7 @@ void gm_risk_coverage(const gm_ranked *list, size_t count, double *risk)
     int64_t before = 0, wrong;
     for (size_t i = 0, end; i < count; i = end) {
         end = block_end(list, count, i, &wrong);
-        for (size_t k = i; k < end; k++)
-            risk[k] = risk_at((double)before, (double)wrong, k - i + 1, end - i, k + 1);
+        for (size_t k = i; k < end; k++) risk[k] = risk_at((double)before, (double)wrong, k - i + 1, end - i, k + 1);
         before += wrong;
     }
 }

@@ -14,7 +14,8 @@ static gm_status table_line(gm_buffer *out, const char *score, const char *type,
                             gm_f1(s));
 }
 
-static gm_status table_types(gm_buffer *out, const char *score, bool is_gmner, const gm_type_table *t, int width, gm_err *err)
+static gm_status table_types(gm_buffer *out, const char *score, bool is_gmner, const gm_type_table *t, int width,
+                             gm_err *err)
 {
     for (int32_t i = 0; i < t->count; i++)
         GM_TRY(table_line(out, score, t->items[i].type, width, is_gmner ? t->items[i].gmner : t->items[i].mner, err));
@@ -73,7 +74,8 @@ static gm_status table_metrics(const gm_metrics *m, gm_buffer *out, gm_err *err)
     GM_TRY(table_mean(out, "region accuracy", m->region_accuracy, err));
     GM_TRY(table_mean(out, "mean IoU", m->mean_iou, err));
     if (m->groundable == 0)
-        GM_TRY(gm_buffer_printf(out, err, "no gold entity has a box: EEG and GMNER say nothing about grounding here\n"));
+        GM_TRY(
+            gm_buffer_printf(out, err, "no gold entity has a box: EEG and GMNER say nothing about grounding here\n"));
     return gm_buffer_printf(out, err, "%lld samples, %lld of them without a prediction (counted as empty)\n",
                             (long long)m->samples, (long long)m->missing);
 }
@@ -81,14 +83,17 @@ static gm_status table_metrics(const gm_metrics *m, gm_buffer *out, gm_err *err)
 static gm_status table_compat(const gm_compat *c, gm_buffer *out, gm_err *err)
 {
     const char *rule = gm_compat_name(c->rule);
-    GM_TRY(gm_buffer_printf(out, err, "as %s's evaluator counts: a row for each box, not comparable with the scores above\n", rule));
+    GM_TRY(gm_buffer_printf(
+        out, err, "as %s's evaluator counts: a row for each box, not comparable with the scores above\n", rule));
     GM_TRY(table_line(out, "SPAN", rule, 7, c->span, err));
     GM_TRY(table_line(out, "MNER", rule, 7, c->mner, err));
     GM_TRY(table_line(out, "CLS", rule, 7, c->cls, err));
     GM_TRY(table_line(out, "EEG", rule, 7, c->eeg, err));
     GM_TRY(table_line(out, "GMNER", rule, 7, c->gmner, err));
-    return gm_buffer_printf(out, err, "%lld samples with one side empty left out of EEG and GMNER, %lld predictions of unknown types left out\n",
-                            (long long)c->dropped_samples, (long long)c->dropped_predictions);
+    return gm_buffer_printf(
+        out, err,
+        "%lld samples with one side empty left out of EEG and GMNER, %lld predictions of unknown types left out\n",
+        (long long)c->dropped_samples, (long long)c->dropped_predictions);
 }
 
 static gm_status table_cell(gm_buffer *out, double value, gm_err *err)
@@ -117,7 +122,8 @@ static gm_status table_doubt(const gm_doubt *d, gm_part part, gm_measure m, gm_b
 
 static gm_status table_doubts(const gm_doubts *d, gm_buffer *out, gm_err *err)
 {
-    GM_TRY(gm_buffer_printf(out, err, "uncertainty: of all predicted spans; of types and regions where the span is right\n"));
+    GM_TRY(gm_buffer_printf(out, err,
+                            "uncertainty: of all predicted spans; of types and regions where the span is right\n"));
     GM_TRY(gm_buffer_printf(out, err, "%-6s %-18s %7s %7s %8s %8s %8s %8s %8s %8s %8s %8s\n", "part", "by", "right",
                             "wrong", "AUROC", "strict", "AUPRC", "AURC", "E-AURC", "ECE", "MCE", "Brier"));
     for (int part = 0; part < GM_PARTS; part++) {
@@ -132,13 +138,16 @@ static gm_status table_doubts(const gm_doubts *d, gm_buffer *out, gm_err *err)
 
 static gm_status table_delegation(const gm_delegation *d, gm_buffer *out, gm_err *err)
 {
-    GM_TRY(gm_buffer_printf(out, err, "thresholds: what is above them is delegated and put right\n%-6s %10s %9s %9s %9s\n",
+    GM_TRY(gm_buffer_printf(out, err,
+                            "thresholds: what is above them is delegated and put right\n%-6s %10s %9s %9s %9s\n",
                             "part", "threshold", "calls", "corrected", "wrong"));
     for (int part = 0; part < GM_PARTS; part++)
-        GM_TRY(gm_buffer_printf(out, err, "%-6s %10.6f %9lld %9lld %9lld\n", gm_part_names[part], d->thresholds.of[part],
-                                (long long)d->calls[part], (long long)d->corrected[part], (long long)d->wrong[part]));
-    return gm_buffer_printf(out, err, "of %lld predictions; GMNER F1 %.4f becomes %.4f, the calls cost %.2f points, gain %.2f points\n",
-                            (long long)d->predictions, gm_f1(d->before), gm_f1(d->after), d->cost, d->gain);
+        GM_TRY(gm_buffer_printf(out, err, "%-6s %10.6f %9lld %9lld %9lld\n", gm_part_names[part],
+                                d->thresholds.of[part], (long long)d->calls[part], (long long)d->corrected[part],
+                                (long long)d->wrong[part]));
+    return gm_buffer_printf(
+        out, err, "of %lld predictions; GMNER F1 %.4f becomes %.4f, the calls cost %.2f points, gain %.2f points\n",
+        (long long)d->predictions, gm_f1(d->before), gm_f1(d->after), d->cost, d->gain);
 }
 
 gm_status gm_report_table(const gm_report *r, gm_buffer *out, gm_err *err)
@@ -208,7 +217,8 @@ static gm_status json_metrics(const gm_metrics *m, gm_buffer *out, gm_err *err)
     GM_TRY(gm_report_number(out, ",\"region_accuracy\":", m->region_accuracy, err));
     GM_TRY(gm_report_number(out, ",\"mean_iou\":", m->mean_iou, err));
     return gm_buffer_printf(out, err, "},\"groundable\":%lld,\"with_fine\":%lld,\"samples\":%lld,\"missing\":%lld",
-                            (long long)m->groundable, (long long)m->with_fine, (long long)m->samples, (long long)m->missing);
+                            (long long)m->groundable, (long long)m->with_fine, (long long)m->samples,
+                            (long long)m->missing);
 }
 
 static gm_status json_compat(const gm_compat *c, gm_buffer *out, gm_err *err)

@@ -11,9 +11,9 @@
 #include "base/memory.h"
 
 typedef struct one {
-    double u[GM_PARTS];       /* NAN: cannot be delegated */
+    double u[GM_PARTS]; /* NAN: cannot be delegated */
     bool is_wrong[GM_PARTS];
-    bool has_gold;            /* there is a gold entity that it stands for */
+    bool has_gold; /* there is a gold entity that it stands for */
 } one;
 
 typedef struct all {
@@ -40,7 +40,8 @@ static int32_t overlap(const gm_entity *a, const gm_entity *b)
 }
 
 /* Gives predictions without a partner (-1) gold entities that have none, where all bits of `need` agree. */
-static void take_partners(const gm_record_pair *s, const gm_eval_options *how, unsigned need, int32_t *partner, bool *is_taken)
+static void take_partners(const gm_record_pair *s, const gm_eval_options *how, unsigned need, int32_t *partner,
+                          bool *is_taken)
 {
     for (int32_t p = 0; p < s->pred->entity_count; p++) {
         for (int32_t g = 0; g < s->gold->entity_count && partner[p] < 0; g++) {
@@ -116,7 +117,8 @@ out:
     return status;
 }
 
-static gm_status collect(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, all *a, gm_err *err)
+static gm_status collect(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, all *a,
+                         gm_err *err)
 {
     gm_record_pair *samples;
     int64_t missing;
@@ -170,7 +172,10 @@ static void tally(const all *a, const gm_thresholds *t, gm_delegation *d)
 
 /* ---- the search ---- */
 
-typedef struct ranked_part { double u; const one *o; } ranked_part;
+typedef struct ranked_part {
+    double u;
+    const one *o;
+} ranked_part;
 
 static int most_uncertain_first(const void *x, const void *y)
 {
@@ -238,8 +243,8 @@ static double largest(const all *a, gm_part part)
     return top;
 }
 
-gm_status gm_thresholds_score(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, double call_cost,
-                              const gm_thresholds *t, gm_delegation *d, gm_err *err)
+gm_status gm_thresholds_score(const gm_records *gold, const gm_records *pred, const gm_eval_options *how,
+                              double call_cost, const gm_thresholds *t, gm_delegation *d, gm_err *err)
 {
     all a = { .call_cost = call_cost };
     const gm_status status = collect(gold, pred, how, &a, err);
@@ -256,8 +261,8 @@ static bool has_any(const all *a)
     return false;
 }
 
-gm_status gm_thresholds_pick(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, double call_cost,
-                             gm_delegation *d, gm_err *err)
+gm_status gm_thresholds_pick(const gm_records *gold, const gm_records *pred, const gm_eval_options *how,
+                             double call_cost, gm_delegation *d, gm_err *err)
 {
     all a = { .call_cost = call_cost };
     ranked_part *scratch = NULL;
@@ -265,10 +270,11 @@ gm_status gm_thresholds_pick(const gm_records *gold, const gm_records *pred, con
         return gm_fail(err, GM_ERR_USAGE, "the cost of calls is %g; expected a number from 0", call_cost);
     gm_status status = collect(gold, pred, how, &a, err);
     if (status == GM_OK && !has_any(&a))
-        status = gm_fail(err, GM_ERR_DATA,
-                         "none of the %zu predicted entities carries span_norm, type_norm or region_norm in \"uncertainty\": "
-                         "thresholds need them",
-                         a.count);
+        status = gm_fail(
+            err, GM_ERR_DATA,
+            "none of the %zu predicted entities carries span_norm, type_norm or region_norm in \"uncertainty\": "
+            "thresholds need them",
+            a.count);
     if (status == GM_OK && (scratch = gm_calloc(a.count, sizeof *scratch)) == NULL)
         status = gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for %zu predictions", a.count);
     for (unsigned corner = 0; corner < 1u << GM_PARTS && status == GM_OK; corner++) {

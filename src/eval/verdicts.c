@@ -29,12 +29,13 @@ static gm_verdict judge(const gm_record_pair *s, const gm_entity *p, const gm_ev
     unsigned bits = 0;
     for (int32_t g = 0; g < s->gold->entity_count; g++)
         bits |= gm_compare(s->pred, p, s->gold, &s->gold->entities[g], how, NULL);
-    return (gm_verdict) { .entity = p,
-                          .is_wrong = { (bits & GM_SAME_KEY) == 0, (bits & GM_SAME_TYPE) == 0,
-                                        (bits & GM_SAME_REGION) == 0 } };
+    return (gm_verdict) {
+        .entity = p, .is_wrong = { (bits & GM_SAME_KEY) == 0, (bits & GM_SAME_TYPE) == 0, (bits & GM_SAME_REGION) == 0 }
+    };
 }
 
-gm_status gm_judge(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, gm_verdicts *v, gm_err *err)
+gm_status gm_judge(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, gm_verdicts *v,
+                   gm_err *err)
 {
     gm_record_pair *samples;
     int64_t missing;
@@ -59,7 +60,8 @@ void gm_verdicts_free(gm_verdicts *v)
     *v = (gm_verdicts) { 0 };
 }
 
-gm_status gm_verdicts_list(const gm_verdicts *v, gm_part part, gm_measure m, gm_ranked **list, size_t *count, gm_err *err)
+gm_status gm_verdicts_list(const gm_verdicts *v, gm_part part, gm_measure m, gm_ranked **list, size_t *count,
+                           gm_err *err)
 {
     *count = 0;
     *list = gm_calloc(v->count, sizeof **list);
@@ -99,7 +101,8 @@ gm_status gm_doubts_score(const gm_verdicts *v, int32_t bins, gm_doubts *d, gm_e
         }
     }
     if (ranked > 0) return GM_OK;
-    return gm_fail(err, GM_ERR_DATA,
-                   "none of the %zu predicted entities carries \"uncertainty\" or \"score\": there is nothing to rank them by",
-                   v->count);
+    return gm_fail(
+        err, GM_ERR_DATA,
+        "none of the %zu predicted entities carries \"uncertainty\" or \"score\": there is nothing to rank them by",
+        v->count);
 }

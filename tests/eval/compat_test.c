@@ -55,7 +55,8 @@ static int region_of(const gm_record *gold, const gm_record *pred, const gm_enti
     return -1;
 }
 
-static void take(rows *g, rows *p, const gm_record *gold, const gm_record *pred, bool by_name, bool with_type, bool with_region)
+static void take(rows *g, rows *p, const gm_record *gold, const gm_record *pred, bool by_name, bool with_type,
+                 bool with_region)
 {
     char text[ROW];
     *g = *p = (rows) { .count = 0 };
@@ -243,9 +244,9 @@ static void an_unknown_type_drops_the_prediction(void **state)
     static const struct {
         const char *gold, *pred;
         bool is_known;
-    } cases[] = { { "PER", "GOD", false },     { "PER", "LOC", true },      { "PER", "other", true },
-                  { "PER", "vessel", false },  { "weapon", "vessel", true }, { "weapon", "OTHER", true },
-                  { "weapon", "LOC", false },  { "GOD", "god", true },       { "OTHER", "PER", false } };
+    } cases[] = { { "PER", "GOD", false },    { "PER", "LOC", true },       { "PER", "other", true },
+                  { "PER", "vessel", false }, { "weapon", "vessel", true }, { "weapon", "OTHER", true },
+                  { "weapon", "LOC", false }, { "GOD", "god", true },       { "OTHER", "PER", false } };
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         files f = pair(cases[i].gold, NULL, cases[i].pred, NULL);
         const gm_compat c = counted(&f, GM_COMPAT_UNCO);

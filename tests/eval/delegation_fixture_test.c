@@ -24,7 +24,8 @@ static void auroc_of_mc_dropout(void **state)
         gm_ranked list[16];
         size_t n = 0;
         for (int wrong = 0; wrong < 2; wrong++) {
-            const int k = gmt_json_doubles(member(member(it, "inputs"), wrong ? "u_incorrect" : "u_correct"), value[wrong], 8);
+            const int k =
+                gmt_json_doubles(member(member(it, "inputs"), wrong ? "u_incorrect" : "u_correct"), value[wrong], 8);
             for (int i = 0; i < k; i++) list[n++] = (gm_ranked) { value[wrong][i], wrong == 1 };
         }
         const gm_ranking r = gm_rank(list, n);

@@ -46,7 +46,11 @@ static inline gm_record blank(const char *id)
 static inline gm_entity *add_entity(gm_record *r, int32_t word, const char *type)
 {
     gm_entity *e = &r->entities[r->entity_count++];
-    *e = (gm_entity) { .start = word, .end = word, .type = text(type), .score = NAN, .region_score = NAN,
+    *e = (gm_entity) { .start = word,
+                       .end = word,
+                       .type = text(type),
+                       .score = NAN,
+                       .region_score = NAN,
                        .uncertainty = gm_no_uncertainty };
     e->boxes = gm_calloc(3, sizeof *e->boxes);
     return e;
@@ -96,15 +100,17 @@ static inline void add_numbers(uint64_t seed, gm_records *pred)
             gm_entity *e = &pred->items[i].entities[k];
             e->score = number_of(&d);
             e->region_score = number_of(&d);
-            e->uncertainty = (gm_uncertainty) { number_of(&d), number_of(&d), number_of(&d), number_of(&d), number_of(&d),
-                                                number_of(&d), number_of(&d), number_of(&d), number_of(&d) };
+            e->uncertainty =
+                (gm_uncertainty) { number_of(&d), number_of(&d), number_of(&d), number_of(&d), number_of(&d),
+                                   number_of(&d), number_of(&d), number_of(&d), number_of(&d) };
         }
     }
 }
 
 static inline void near(const char *what, double got, double want)
 {
-    if (!(fabs(got - want) <= 1e-9) && !(isnan(got) && isnan(want))) fail_msg("%s is %.12g, expected %.12g", what, got, want);
+    if (!(fabs(got - want) <= 1e-9) && !(isnan(got) && isnan(want)))
+        fail_msg("%s is %.12g, expected %.12g", what, got, want);
 }
 
 /* The first files in which at least seven predictions have a right span: every measure then has something to rank. */

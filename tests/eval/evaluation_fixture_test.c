@@ -188,7 +188,8 @@ static void public_evaluators(void **state)
         gm_compat_rule rule;
     } tested[] = { { "compat_unco", GM_COMPAT_UNCO }, { "compat_refineg", GM_COMPAT_REFINEG } };
     const cJSON *fixture = gmt_fixture("evaluation"), *toy = member(fixture, "toy");
-    gm_records gold = load(member(toy, "gold"), member(toy, "gold")), pred = load(member(toy, "pred"), member(toy, "gold"));
+    gm_records gold = load(member(toy, "gold"), member(toy, "gold")),
+               pred = load(member(toy, "pred"), member(toy, "gold"));
     for (size_t i = 0; i < GM_LEN(tested); i++) {
         gm_err err;
         gm_compat c;
@@ -196,7 +197,9 @@ static void public_evaluators(void **state)
         const struct {
             const char *name;
             gm_score got;
-        } scores[] = { { "GMNER", c.gmner }, { "EEG", c.eeg }, { "MNER", c.mner }, { "SPAN", c.span }, { "CLS", c.cls } };
+        } scores[] = {
+            { "GMNER", c.gmner }, { "EEG", c.eeg }, { "MNER", c.mner }, { "SPAN", c.span }, { "CLS", c.cls }
+        };
         const cJSON *wanted = member(member(fixture, "expected"), tested[i].key);
         assert_int_equal(cJSON_GetArraySize(wanted), GM_LEN(scores));
         for (size_t k = 0; k < GM_LEN(scores); k++) {
@@ -219,7 +222,8 @@ static size_t load_ranked(const cJSON *from, const char *u, const char *verdict,
     double value[16], other[16];
     const int n = gmt_json_doubles(member(from, u), value, 16);
     assert_int_equal(gmt_json_doubles(member(from, verdict), other, 16), n);
-    for (int i = 0; i < n; i++) list[i] = (gm_ranked) { is_right ? 1 - value[i] : value[i], (other[i] != 0) != is_right };
+    for (int i = 0; i < n; i++)
+        list[i] = (gm_ranked) { is_right ? 1 - value[i] : value[i], (other[i] != 0) != is_right };
     return (size_t)n;
 }
 
@@ -311,7 +315,7 @@ static void iou(void **state)
 static void every_part_is_known(void **state)
 {
     (void)state;
-    static const char *const tested[] = { "note",  "iou", "toy", "expected", "one_to_one_matching",
+    static const char *const tested[] = { "note",  "iou", "toy",          "expected", "one_to_one_matching",
                                           "auroc", "ece", "risk_coverage" };
     const cJSON *it;
     cJSON_ArrayForEach(it, gmt_fixture("evaluation"))
@@ -325,14 +329,9 @@ static void every_part_is_known(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(toy_file),
-        cmocka_unit_test(public_evaluators),
-        cmocka_unit_test(auroc),
-        cmocka_unit_test(calibration),
-        cmocka_unit_test(risk_coverage),
-        cmocka_unit_test(one_to_one),
-        cmocka_unit_test(iou),
-        cmocka_unit_test(every_part_is_known),
+        cmocka_unit_test(toy_file),    cmocka_unit_test(public_evaluators),   cmocka_unit_test(auroc),
+        cmocka_unit_test(calibration), cmocka_unit_test(risk_coverage),       cmocka_unit_test(one_to_one),
+        cmocka_unit_test(iou),         cmocka_unit_test(every_part_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,12 +172,15 @@ static void nothing_is_above_the_bound(void **state)
         gm_records gold = { 0 }, pred = { 0 };
         random_files(seed, &gold, &pred);
         for (size_t i = 0; i < pred.count; i++) { /* a key once in a sample */
-            for (int32_t k = 0; k < pred.items[i].entity_count; k++) pred.items[i].entities[k].start = pred.items[i].entities[k].end = k;
+            for (int32_t k = 0; k < pred.items[i].entity_count; k++)
+                pred.items[i].entities[k].start = pred.items[i].entities[k].end = k;
         }
         for (size_t i = 0; i < gold.count; i++) {
-            for (int32_t k = 0; k < gold.items[i].entity_count; k++) gold.items[i].entities[k].start = gold.items[i].entities[k].end = k;
+            for (int32_t k = 0; k < gold.items[i].entity_count; k++)
+                gold.items[i].entities[k].start = gold.items[i].entities[k].end = k;
         }
-        gm_grounding a = ground(&gold, &pred, 1, (giver) { .count = 4 }), b = ground(&gold, &pred, 1, (giver) { .count = 4 });
+        gm_grounding a = ground(&gold, &pred, 1, (giver) { .count = 4 }),
+                     b = ground(&gold, &pred, 1, (giver) { .count = 4 });
         gm_grounding c = ground(&gold, &pred, 2, (giver) { .count = 4 });
         for (int kind = GM_BOXES_NULL; kind < GM_BOXES_BEST; kind++) {
             assert_true(a.eeg[kind].tp <= a.eeg[GM_BOXES_BEST].tp);

@@ -290,7 +290,8 @@ static void fine_scores_are_those_of_fine_types(void **state)
         set_fine(&gold, seed, false, NULL);
         set_fine(&pred, seed + 500, false, NULL);
         for (size_t i = 0; i < gold.count; i++)
-            for (int32_t k = 0; k < gold.items[i].entity_count; k++) with_fine += gold.items[i].entities[k].fine != NULL;
+            for (int32_t k = 0; k < gold.items[i].entity_count; k++)
+                with_fine += gold.items[i].entities[k].fine != NULL;
         gm_metrics m = score(&gold, &pred, by_words);
         set_fine(&gold, seed, true, "nothing in gold");
         set_fine(&pred, seed + 500, true, "nothing in predictions");
@@ -334,7 +335,8 @@ static void fine_scores_are_reported_where_gold_has_fine_types(void **state)
         assert_int_equal(strstr(table.data, "FMNERG") != NULL, has_fine);
         assert_int_equal(cJSON_GetObjectItem(parsed, "fmnerg") != NULL, has_fine);
         assert_int_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(parsed, "macro_f1"), "fmnerg") != NULL, has_fine);
-        assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(parsed, "per_fine_type")), has_fine ? m.fines.count : 0);
+        assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(parsed, "per_fine_type")),
+                         has_fine ? m.fines.count : 0);
         assert_non_null(cJSON_GetObjectItem(parsed, "eeg"));
         assert_non_null(cJSON_GetObjectItem(parsed, "gmner"));
         cJSON_Delete(parsed);

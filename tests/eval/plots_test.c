@@ -39,7 +39,7 @@ static void pictures(void **state)
     assert_ok(write_plots(folder, &written, &err));
     assert_int_equal(written, 5);
     static const char *const names[] = { "risk-coverage-span.png", "risk-coverage-type.png", "risk-coverage-region.png",
-                                         "reliability-span.png", "reliability-type.png", "reliability-region.png" };
+                                         "reliability-span.png",   "reliability-type.png",   "reliability-region.png" };
     for (size_t i = 0; i < GM_LEN(names); i++) {
         char *path = gm_path_join(folder, names[i]), *bytes;
         size_t size;

@@ -105,7 +105,8 @@ static void calibration_equals_plain_reference(void **state)
             double count = 0, right = 0, confidence = 0;
             for (size_t i = 0; i < n; i++) {
                 const double c = 1 - list[i].u; /* twentieths: an edge of no bin but those it equals */
-                const bool is_in = (c > (double)m / bins + 1e-12 || (m == 0 && c <= 1e-12)) && c <= (double)(m + 1) / bins + 1e-12;
+                const bool is_in =
+                    (c > (double)m / bins + 1e-12 || (m == 0 && c <= 1e-12)) && c <= (double)(m + 1) / bins + 1e-12;
                 if (!is_in) continue;
                 count++;
                 right += !list[i].is_wrong;
@@ -188,12 +189,9 @@ static void edges_of_bins(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_plain_references),
-        cmocka_unit_test(calibration_equals_plain_reference),
-        cmocka_unit_test(order_changes_no_bit),
-        cmocka_unit_test(one_kind_alone_has_no_auroc),
-        cmocka_unit_test(perfect_and_reversed_orders),
-        cmocka_unit_test(edges_of_bins),
+        cmocka_unit_test(equals_plain_references),     cmocka_unit_test(calibration_equals_plain_reference),
+        cmocka_unit_test(order_changes_no_bit),        cmocka_unit_test(one_kind_alone_has_no_auroc),
+        cmocka_unit_test(perfect_and_reversed_orders), cmocka_unit_test(edges_of_bins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,8 @@ static files known(double u)
     e->boxes[e->box_count++] = box;
     add_entity(&p, 6, "PER");
     for (int32_t i = 0; i < p.entity_count; i++)
-        p.entities[i].uncertainty.span_norm = p.entities[i].uncertainty.type_norm = p.entities[i].uncertainty.region_norm = u;
+        p.entities[i].uncertainty.span_norm = p.entities[i].uncertainty.type_norm =
+            p.entities[i].uncertainty.region_norm = u;
     assert_ok(gm_records_add(&f.gold, &g, &err));
     assert_ok(gm_records_add(&f.pred, &p, &err));
     return f;
@@ -215,7 +216,8 @@ static void report(void **state)
     const cJSON *t = cJSON_GetObjectItem(parsed, "thresholds");
     for (int part = 0; part < GM_PARTS; part++) {
         assert_true(cJSON_GetObjectItem(t, gm_part_names[part])->valuedouble == d.thresholds.of[part]);
-        assert_int_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(t, "calls"), gm_part_names[part])->valueint, d.calls[part]);
+        assert_int_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(t, "calls"), gm_part_names[part])->valueint,
+                         d.calls[part]);
     }
     assert_int_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(t, "after"), "tp")->valueint, d.after.tp);
     assert_non_null(strstr(table.data, "thresholds: what is above them is delegated"));

@@ -8,7 +8,9 @@ static void measures(void **state)
     (void)state;
     const gm_entity e = { .score = 0.75, .region_score = 0.5, .uncertainty = { 1, 2, 3, 0.1, 0.2, 0.3, 0.25, 0.5, 1 } };
     const gm_entity none = { .score = NAN, .region_score = NAN, .uncertainty = gm_no_uncertainty };
-    static const double want[GM_PARTS][GM_MEASURES] = { { 1, 0.1, 0.75, 0.25 }, { 2, 0.2, 1.5, 0.25 }, { 3, 0.3, 2, 0.5 } };
+    static const double want[GM_PARTS][GM_MEASURES] = { { 1, 0.1, 0.75, 0.25 },
+                                                        { 2, 0.2, 1.5, 0.25 },
+                                                        { 3, 0.3, 2, 0.5 } };
     for (int part = 0; part < GM_PARTS; part++) {
         for (int m = 0; m < GM_MEASURES; m++) {
             assert_true(gm_measure_of(&e, (gm_part)part, (gm_measure)m) == want[part][m]);
@@ -184,12 +186,9 @@ static void running_out_of_memory_is_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(measures),
-        cmocka_unit_test(random_verdicts),
-        cmocka_unit_test(who_is_counted),
-        cmocka_unit_test(report_has_counts_and_nulls),
-        cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(running_out_of_memory_is_reported),
+        cmocka_unit_test(measures),        cmocka_unit_test(random_verdicts),
+        cmocka_unit_test(who_is_counted),  cmocka_unit_test(report_has_counts_and_nulls),
+        cmocka_unit_test(what_is_refused), cmocka_unit_test(running_out_of_memory_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
