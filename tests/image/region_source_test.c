@@ -300,7 +300,7 @@ static int files_in(const char *folder, char *last)
     assert_non_null(d);
     for (const struct dirent *e; (e = readdir(d)) != NULL;) {
         if (e->d_name[0] == '.') continue;
-        snprintf(last, 512, "%s/%.200s", folder, e->d_name);
+        assert_true(snprintf(last, 512, "%s/%.200s", folder, e->d_name) < 512);
         count++;
     }
     closedir(d);
