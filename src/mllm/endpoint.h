@@ -40,6 +40,9 @@ gm_status gm_mllm_endpoint_default(gm_mllm_endpoint *e, gm_err *err);
 /* An unknown or repeated key, a value out of range, a key (or a password) in the url: all are errors that name the place. */
 gm_status gm_mllm_endpoint_read(const char *path, gm_mllm_endpoint *e, gm_err *err);
 gm_status gm_mllm_endpoint_parse(const char *place, const char *json, size_t size, gm_mllm_endpoint *e, gm_err *err);
+/* Whether key_env names a key and it may go to this url: GM_ERR_CONFIG for plain http to another host (allow_plain_key). */
+gm_status gm_mllm_endpoint_check_key(const gm_mllm_endpoint *e, gm_err *err);
+bool gm_mllm_endpoint_is_local(const gm_mllm_endpoint *e); /* whether the url's host is this machine */
 void gm_mllm_endpoint_free(gm_mllm_endpoint *e); /* takes a zeroed one */
 /* The table of keys in Markdown, as docs/mllm.md shows it. */
 gm_status gm_mllm_endpoint_markdown(gm_buffer *to, gm_err *err);
@@ -49,6 +52,7 @@ gm_status gm_mllm_endpoint_markdown(gm_buffer *to, gm_err *err);
 typedef struct gm_mllm_view {
     int32_t width, height;           /* of the picture in the data set */
     int32_t sent_width, sent_height; /* of the picture that is sent */
+    double scale_x, scale_y;         /* sent pixels of one pixel */
     gm_mllm_coordinates coordinates;
 } gm_mllm_view;
 
