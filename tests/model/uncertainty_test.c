@@ -108,8 +108,9 @@ static void spans_are_a_plain_loop(void **state)
         assert_true(k.count > FEW);
         for (uint32_t t = 0; t < T; t++) {
             float *logits;
-            gm_tensor *states = states_of(&b, layers[d], p, t);
-            assert_ok(gm_span_head_forward(&b.model.span, &b.m.tape, &b.batch, states, false, &logits));
+            gm_tensor *projected;
+            assert_ok(gm_span_body_project(&b.model.span.body, &b.m.tape, states_of(&b, layers[d], p, t), &projected));
+            assert_ok(gm_span_head_forward(&b.model.span, &b.m.tape, &b.batch, projected, false, &logits));
             for (int32_t i = 0; i < k.count; i++) {
                 const gm_found *e = &k.e[i];
                 const float *z = logits + ((b.batch.word_cu[k.sentence[i]] + e->start) * GM_SPAN_WIDTHS + e->end - e->start) * CLASSES;
