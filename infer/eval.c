@@ -13,11 +13,11 @@ static int eval_main(int argc, char **argv);
 const gm_command gm_eval_command = { "eval", "scores predictions against gold records",
                                      "gmner eval --gold FILE --pred FILE [--json] [--match offset|name] "
                                      "[--iou-threshold X] [--iou-strict] [--compat unco|refineg] [--uncertainty] "
-                                     "[--plots DIR] [--proposals PATH] [--thresholds]",
+                                     "[--plots DIR] [--proposals PATH [--images DIR]] [--thresholds]",
                                      eval_main };
 
 typedef struct settings {
-    const char *gold, *pred, *match, *compat, *plots, *proposals;
+    const char *gold, *pred, *match, *compat, *plots, *proposals, *images;
     bool is_json, with_uncertainty, with_thresholds;
     int64_t bins;
     double call_cost;
@@ -76,7 +76,7 @@ static gm_status regions_of(void *context, const gm_record *record, const gm_box
 static gm_status score_grounding(const settings *s, results *r, gm_err *err)
 {
     enum { SEED = 42 };
-    const gm_region_source_options from = { .images = "", .regions = s->proposals, .cache = "", .max = GM_REGIONS_MAX };
+    const gm_region_source_options from = { .images = s->images, .regions = s->proposals, .cache = "", .max = GM_REGIONS_MAX };
     offered o = { 0 };
     GM_TRY(gm_region_source_open(&from, &o.source, err));
     const gm_status status = gm_ground(&r->gold, &r->pred, &s->how, SEED, regions_of, &o, &r->grounding, err);
@@ -143,7 +143,7 @@ static int eval_main(int argc, char **argv)
     gm_err err = { 0 };
     bool done = false;
     int words = 0;
-    settings s = { .match = "offset", .bins = 10, .call_cost = 0.05, .how = { .iou = 0.5 } };
+    settings s = { .match = "offset", .images = "", .bins = 10, .call_cost = 0.05, .how = { .iou = 0.5 } };
     gm_option options[] = {
         { "gold", GM_OPT_STR, &s.gold, "FILE", "gold records, - for stdin", true },
         { "pred", GM_OPT_STR, &s.pred, "FILE", "predicted records, - for stdin", true },
@@ -158,7 +158,8 @@ static int eval_main(int argc, char **argv)
         { "bins", GM_OPT_INT, &s.bins, "N", "bins of confidence for the calibration errors", false },
         { "plots", GM_OPT_STR, &s.plots, "DIR", "draw risk-coverage and reliability as PNG (needs gnuplot)", false },
         { "proposals", GM_OPT_STR, &s.proposals, "PATH",
-          "also score the same spans and types with other boxes of these proposals (what `gmner regions` wrote, or a folder of .npz)", false },
+          "also score other boxes for the same spans and types, from the proposals of `gmner regions` or .npz files", false },
+        { "images", GM_OPT_STR, &s.images, "DIR", "with --proposals: pictures, for records that do not tell their size", false },
         { "thresholds", GM_OPT_FLAG, &s.with_thresholds, NULL, "pick thresholds of delegation on these predictions", false },
         { "call-cost", GM_OPT_NUM, &s.call_cost, "X", "points of F1 that a delegated percent costs", false },
     };
