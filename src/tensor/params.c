@@ -213,8 +213,10 @@ static gm_status fill_copy(gm_device *dev, void *copy, const float *from, size_t
 /* Later AdamW keeps that of the dense block up to date. */
 static gm_status make_copies(gm_params *ps, gm_device *dev)
 {
-    GM_TRY(dev->memory->alloc(dev, ps->dense_count * sizeof(uint16_t), &ps->copy));
-    GM_TRY(fill_copy(dev, ps->copy, ps->host.value, ps->dense_count));
+    if (ps->dense_count > 0) {
+        GM_TRY(dev->memory->alloc(dev, ps->dense_count * sizeof(uint16_t), &ps->copy));
+        GM_TRY(fill_copy(dev, ps->copy, ps->host.value, ps->dense_count));
+    }
     if (ps->frozen_count == 0) return GM_OK;
     GM_TRY(dev->memory->alloc(dev, ps->frozen_count * sizeof(uint16_t), &ps->frozen_copy));
     return fill_copy(dev, ps->frozen_copy, ps->host.frozen, ps->frozen_count);
