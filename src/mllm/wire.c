@@ -100,6 +100,15 @@ static size_t take_bytes(char *bytes, size_t one, size_t n, void *user)
     return one * n;
 }
 
+/* Lines of the head are bytes too, which the counts below do not hold. */
+static size_t take_head(char *bytes, size_t one, size_t n, void *user)
+{
+    gm_mllm_post *p = user;
+    (void)bytes;
+    p->last_byte = gm_mllm_now();
+    return one * n;
+}
+
 /* Asked at every turn. The idle time is counted here: curl's own looks at speeds over seconds. */
 static int watch(void *user, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
@@ -129,6 +138,7 @@ static gm_status prepare(gm_mllm_wire *w, gm_mllm_post *p, gm_err *err)
               curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(e->connect_s)) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, milliseconds(e->total_s)) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_bytes) == CURLE_OK && curl_easy_setopt(h, CURLOPT_WRITEDATA, p) == CURLE_OK &&
+              curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, take_head) == CURLE_OK && curl_easy_setopt(h, CURLOPT_HEADERDATA, p) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, watch) == CURLE_OK && curl_easy_setopt(h, CURLOPT_XFERINFODATA, p) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L) == CURLE_OK && curl_easy_setopt(h, CURLOPT_PRIVATE, p) == CURLE_OK;
     if (ok && e->ca_file[0] != '\0') ok = curl_easy_setopt(h, CURLOPT_CAINFO, e->ca_file) == CURLE_OK;
