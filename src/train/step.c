@@ -13,6 +13,10 @@
 /* A picked sample, its place among them and its shard. */
 typedef struct gm_dealt { const gm_sample *sample; int32_t place, shard; } gm_dealt;
 
+enum { BUCKET = 128 }; /* what a step of a device has room for is a multiple of it: few captured steps */
+
+static int32_t up_to(int32_t count, int32_t unit) { return (count + unit - 1) / unit * unit; }
+
 /* Rows of the table that a step can touch at most. */
 static int64_t most_touched(const gm_run *r)
 {
@@ -84,11 +88,20 @@ static gm_scene_options scene_room(const gm_run *r, int32_t entities, int32_t re
     return o;
 }
 
+/* Pieces of a sample at most, or its entities where these are more: a shard has room for as many of both. */
+static int32_t most_of_sample(const gm_run *r)
+{
+    int32_t most = r->model.options.max_len;
+    for (size_t i = 0; i < r->train.records.count; i++)
+        if (r->train.samples[i].gold_count > most) most = r->train.samples[i].gold_count;
+    return most;
+}
+
 gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
 {
     gm_device *dev = r->workers.whole;
     const int32_t most = (int32_t)gm_config_int(r->config, GM_KEY_BATCH);
-    const int32_t pieces = most * r->model.options.max_len;
+    const int32_t pieces = up_to(most * most_of_sample(r), BUCKET), regions = up_to(most * r->model.options.max_regions, BUCKET);
     GM_TRY(make_lists(r, err));
     if (gm_workers_error(&r->workers, make_gradients(r), err) != GM_OK)
         return gm_fail_at(err, "gradients of %d shards of %zu parameters (train.shards)", r->shards, r->model.params.dense_count);
@@ -98,7 +111,7 @@ gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
         r->batch[s].dev = dev;
         if (dev->memory->is_host) continue;
         GM_TRY(gm_batch_reserve(&r->batch[s], most, pieces, pieces, err)); /* graphs hold its address */
-        if (gm_model_asks(&r->model)) GM_TRY(gm_scene_reserve(&r->batch[s].scene, most, scene_room(r, pieces, most * r->model.options.max_regions), dev, err));
+        if (gm_model_asks(&r->model)) GM_TRY(gm_scene_reserve(&r->batch[s].scene, most, scene_room(r, pieces, regions), dev, err));
     }
     return gm_touched_make(&r->touched, r->model.encoder.config.vocabulary, err);
 }
@@ -179,16 +192,17 @@ static int32_t cut(gm_run *r, int32_t count)
     return largest;
 }
 
-static int32_t up_to(int32_t count, int32_t unit) { return (count + unit - 1) / unit * unit; }
+static int32_t regions_of(const gm_sample *s) { return s->picture.regions.count; }
+static int32_t entities_of(const gm_sample *s) { return s->gold_count; }
 
-/* Regions of the shard that has most. */
-static int32_t most_regions(const gm_run *r)
+/* Of the shard that has most. */
+static int32_t most_of_shards(const gm_run *r, int32_t (*of)(const gm_sample *))
 {
     int32_t most = 0;
     for (int32_t s = 0; s < r->shards; s++) {
-        int32_t regions = 0;
-        for (int32_t i = r->cut[s]; i < r->cut[s + 1]; i++) regions += r->picked[i]->picture.regions.count;
-        if (regions > most) most = regions;
+        int32_t count = 0;
+        for (int32_t i = r->cut[s]; i < r->cut[s + 1]; i++) count += of(r->picked[i]);
+        if (count > most) most = count;
     }
     return most;
 }
@@ -218,16 +232,16 @@ static gm_status fill_shard(gm_run *r, int32_t s, gm_batch_options o, gm_scene_o
 }
 
 /* Fills the batches. On a device all have the same capacities, which depend on the bucket alone, so that its captured step
- * fits: a word has at least one piece, a shard at most all sentences. *bucket: pieces that each shard has room for, and
- * regions, both in BUCKETs. */
+ * fits: a word has at least one piece, a shard at most all sentences. *bucket: pieces, and as many entities, that each shard
+ * has room for, and regions, both in BUCKETs. */
 static gm_status deal(gm_run *r, int32_t count, int32_t *bucket, gm_err *err)
 {
-    enum { BUCKET = 128 };
     const bool is_device = !r->workers.whole->memory->is_host;
     gm_batch_options o = { .scheme = r->model.options.scheme, .draw = (uint32_t)r->at.step + 1,
                            .touched = r->model.params.table != NULL ? &r->touched : NULL };
     int64_t words = 0;
-    const int32_t room_of_pieces = up_to(cut(r, count), BUCKET), room_of_regions = up_to(most_regions(r), BUCKET);
+    const int32_t pieces = cut(r, count), entities = most_of_shards(r, entities_of);
+    const int32_t room_of_pieces = up_to(entities > pieces ? entities : pieces, BUCKET), room_of_regions = up_to(most_of_shards(r, regions_of), BUCKET);
     *bucket = room_of_pieces / BUCKET | room_of_regions / BUCKET << 12;
     if (is_device) {
         o.tokens = o.words = room_of_pieces;

@@ -23,6 +23,10 @@ static void as_on_the_cpu(gm_head_kind head, bool is_nested)
     const double worst = same(&want, &got, 1e-5);
     predict_on(device(), &m, &records, mixed, 1000, 1, false, &got);
     printf("%d entities, probabilities within %.2g\n", found, fmax(worst, same(&want, &got, 1e-5)));
+    if (has_pictures) { /* one by one: some batches show no picture, some hold no entity */
+        predict_on(device(), &m, &records, NULL, 1, 1, false, &got);
+        same(&want, &got, 1e-5);
+    }
     answer_free(&want);
     gm_model_destroy(&m);
 }
@@ -74,6 +78,29 @@ static void samples_of_the_crf_head(void **state)
     sampled_as_on_the_cpu(GM_HEAD_CRF, false);
 }
 
+/* Regions of drawn pictures and fine types of what was found, with samples of the last layer and of the heads. Some sentences
+ * have no picture, and small batches none at all. */
+static void of_pictures(gm_head_kind head)
+{
+    has_pictures = true;
+    sampling = (gm_sampling) { .samples = 2, .layers = 1, .p = 0.2f };
+    as_on_the_cpu(head, false);
+    sampling = (gm_sampling) { 0 };
+    has_pictures = false;
+}
+
+static void pictures_of_the_span_head(void **state)
+{
+    (void)state;
+    of_pictures(GM_HEAD_SPAN);
+}
+
+static void pictures_of_the_crf_head(void **state)
+{
+    (void)state;
+    of_pictures(GM_HEAD_CRF);
+}
+
 int main(void)
 {
     if (gm_synth(&(gm_synth_options) { .split = "train", .seed = 3, .count = SAMPLES }, &records, &err) != GM_OK) {
@@ -87,6 +114,8 @@ int main(void)
         cmocka_unit_test(samples_of_the_span_head),
         cmocka_unit_test(samples_of_the_nested_span_head),
         cmocka_unit_test(samples_of_the_crf_head),
+        cmocka_unit_test(pictures_of_the_span_head),
+        cmocka_unit_test(pictures_of_the_crf_head),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     gm_records_free(&records);

@@ -1,5 +1,5 @@
-/* Three steps of each head in each precision, and of an encoder with a bias by distance whose layers are computed twice,
- * small enough for every schedule of the simulator and for its check of every access (GM_TEST_DEVICE=sim-check): losses
+/* Three steps of each head in each precision, of an encoder with a bias by distance whose layers are computed twice,
+ * and of a model that sees pictures, small enough for every schedule of the simulator and for its check of every access (GM_TEST_DEVICE=sim-check): losses
  * stay by the cpu's. */
 #include "tests/device/device_test.h"
 
@@ -57,6 +57,21 @@ static void mpnet_in_bf16(void **state)
     follows_the_cpu(SETS(SMALLEST_MPNET), SETS(SMALLEST_MPNET, "precision=bf16"), 1e-2);
 }
 
+/* With drawn pictures, fine types, and the loss against the bias of one modality. */
+#define SMALLEST_SEEING SMALLEST, "vision=tiny", "fine=true", "region.max=2", "region.weight=1", "region.debias=0.5", "train.shards=1"
+
+static void pictures(void **state)
+{
+    (void)state;
+    follows_the_cpu(SETS(SMALLEST_SEEING), SETS(SMALLEST_SEEING), 1e-6);
+}
+
+static void pictures_in_bf16(void **state)
+{
+    (void)state;
+    follows_the_cpu(SETS(SMALLEST_SEEING), SETS(SMALLEST_SEEING, "precision=bf16"), 1e-2);
+}
+
 /* On the device as well: not a bit differs. */
 static void layers_computed_twice(void **state)
 {
@@ -76,6 +91,8 @@ int main(void)
         cmocka_unit_test(tags_in_bf16),
         cmocka_unit_test(mpnet),
         cmocka_unit_test(mpnet_in_bf16),
+        cmocka_unit_test(pictures),
+        cmocka_unit_test(pictures_in_bf16),
         cmocka_unit_test(layers_computed_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

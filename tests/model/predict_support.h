@@ -3,6 +3,7 @@
 #define GM_TESTS_PREDICT_SUPPORT_H
 
 #include "tests/model/model_test.h"
+#include "tests/support/pictures.h"
 
 #include "data/synth.h"
 #include "model/worker.h"
@@ -11,6 +12,7 @@ enum { SAMPLES = 48, MAX_LEN = 48 };
 
 static bool has_packed; /* predictions read packed weights, as gmner predict does */
 static gm_records records; /* SAMPLES of them; the test makes and frees them */
+static bool has_pictures; /* models of make_model see them, and know fine types */
 static gm_sampling sampling; /* of predict_on; none at first */
 static const uint64_t sampling_seed = 17;
 
@@ -18,7 +20,8 @@ static inline gm_model make_model(gm_head_kind head, bool is_nested)
 {
     gm_model m;
     const gm_model_options o = {
-        .head = head, .scheme = GM_TAGS_BIOES, .is_nested = is_nested, .max_len = MAX_LEN, .seed = 4
+        .head = head, .scheme = GM_TAGS_BIOES, .is_nested = is_nested, .max_len = MAX_LEN, .seed = 4,
+        .vision = has_pictures ? GM_VISION_TINY : GM_VISION_NONE, .max_regions = 2, .fine = has_pictures ? PICTURES_FINE : NULL
     };
     assert_ok(gm_model_create_tiny(&records, "PER,LOC,ORG,OTHER", &o, &m, &err));
     for (int32_t i = 0; i < m.params.count; i++) { /* weights that find entities in any text */
@@ -53,6 +56,7 @@ static inline void predict_on(const char *device, gm_model *m, const gm_records 
     for (int32_t i = 0; i < SAMPLES; i++)
         assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->tokenizer, &m->labels, MAX_LEN,
                                  with_gold, &err));
+    for (int32_t i = 0; has_pictures && i < SAMPLES; i++) show_picture(m, &s[i], (uint32_t)(order != NULL ? order[i] : i));
     assert_ok(gm_predict(m, &workers, s, SAMPLES, tokens, shuffled.entities, shuffled.count, &err));
     for (int32_t i = 0; i < SAMPLES; i++) {
         const int32_t to = order != NULL ? order[i] : i;
@@ -72,8 +76,8 @@ static inline void answer_free(answer *a)
 /* The numbers of both; absent in both is equal. */
 static inline double apart(const gm_uncertainty *x, const gm_uncertainty *y)
 {
-    const double a[] = { x->span, x->type, x->span_norm, x->type_norm, x->span_expected, x->type_expected };
-    const double b[] = { y->span, y->type, y->span_norm, y->type_norm, y->span_expected, y->type_expected };
+    const double a[] = { x->span, x->type, x->region, x->span_norm, x->type_norm, x->region_norm, x->span_expected, x->type_expected, x->region_expected };
+    const double b[] = { y->span, y->type, y->region, y->span_norm, y->type_norm, y->region_norm, y->span_expected, y->type_expected, y->region_expected };
     double worst = 0.0;
     for (size_t i = 0; i < GM_LEN(a); i++) {
         if (isnan(a[i]) != isnan(b[i])) return INFINITY;
@@ -93,7 +97,12 @@ static inline double same(const answer *want, answer *got, double tolerance)
             const gm_entity *x = &want->entities[i][k], *y = &got->entities[i][k];
             assert_true(x->start == y->start && x->end == y->end);
             assert_string_equal(x->type, y->type);
-            const double off = fmax(fabs(x->score - y->score), apart(&x->uncertainty, &y->uncertainty));
+            assert_int_equal(x->box_count, y->box_count);
+            assert_true(isnan(x->region_score) == isnan(y->region_score));
+            if (x->box_count > 0) assert_memory_equal(x->boxes, y->boxes, sizeof *x->boxes);
+            assert_true((x->fine == NULL) == (y->fine == NULL));
+            if (x->fine != NULL) assert_string_equal(x->fine, y->fine);
+            const double off = fmax(fmax(fabs(x->score - y->score), fabs(x->region_score - y->region_score)), apart(&x->uncertainty, &y->uncertainty));
             if (!(off <= tolerance))
                 fail_msg("sample %d, entity %d: probability %.9g, expected %.9g; uncertainties apart by %.9g", i, k, y->score,
                          x->score, apart(&x->uncertainty, &y->uncertainty));

@@ -2,6 +2,7 @@
 #ifndef GM_TESTS_BENCH_H
 #define GM_TESTS_BENCH_H
 
+#include "tests/support/pictures.h"
 #include "tests/train/train_test.h"
 
 #include "model/tiny.h"
@@ -16,7 +17,8 @@ typedef struct bench {
     gm_run run;
 } bench;
 
-/* A tiny model, or one over the encoder of a folder, and synthetic sentences (data.synth), weights still in host memory. */
+/* A tiny model, or one over the encoder of a folder, and synthetic sentences (data.synth), with drawn pictures and fine types where
+ * it asks for them; weights still in host memory. */
 static inline void bench_begin(bench *b, const char *device, sets all)
 {
     gm_err err = { 0 };
@@ -29,6 +31,11 @@ static inline void bench_begin(bench *b, const char *device, sets all)
                                                                                                    : GM_HEAD_SPAN,
                                  .dense_embedding = gm_config_bool(b->config, GM_KEY_DENSE_EMBEDDING),
                                  .recomputes = gm_config_bool(b->config, GM_KEY_CHECKPOINTING),
+                                 .vision = strcmp(gm_config_str(b->config, GM_KEY_VISION), "tiny") == 0 ? GM_VISION_TINY : GM_VISION_NONE,
+                                 .max_regions = (int32_t)gm_config_int(b->config, GM_KEY_REGION_MAX),
+                                 .debias = { .margin = (float)gm_config_num(b->config, GM_KEY_REGION_MARGIN),
+                                             .weight = (float)gm_config_num(b->config, GM_KEY_REGION_DEBIAS) },
+                                 .fine = gm_config_bool(b->config, GM_KEY_FINE) ? PICTURES_FINE : NULL,
                                  .max_len = (int32_t)gm_config_int(b->config, GM_KEY_MAX_LEN),
                                  .dropout = (float)gm_config_num(b->config, GM_KEY_DROPOUT),
                                  .seed = 42 };
@@ -45,6 +52,7 @@ static inline void bench_begin(bench *b, const char *device, sets all)
                                            : gm_model_create(encoder, labels, &o, &r->model, &err));
     assert_ok(gm_dataset_make(&r->train, &train, r->model.tokenizer, &r->model.labels, o.max_len, &err));
     gm_records_free(&dev);
+    show_pictures(&r->model, r->train.samples, r->train.records.count);
     assert_ok(gm_workers_create(&r->workers, &r->backend, (int32_t)gm_config_int(b->config, GM_KEY_THREADS), &err));
     assert_ok(gm_run_make_buffers(r, &err));
     gm_run_shuffle(r);
