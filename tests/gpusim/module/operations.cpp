@@ -316,10 +316,13 @@ static Least least(const gm_crf_grad &a, uint64_t)
         .out(a.dstart, tags * FLOAT, a.add_dstart).out(a.dend, tags * FLOAT, a.add_dend);
 }
 
-static Least least(const gm_cross_entropy &a, uint64_t)
+/* Rows without a label are not read, but get a zero gradient. */
+static Least least(const gm_cross_entropy &a, uint64_t element)
 {
-    const uint64_t rows = (uint64_t)a.rows, all = rows * (uint64_t)a.classes;
-    return Sum(6.0 * (double)all).in(all * FLOAT + rows).out(a.dlogits, all * FLOAT).both(DOUBLE);
+    const uint64_t rows = (uint64_t)a.rows, classes = (uint64_t)a.classes;
+    uint64_t labelled = 0;
+    for (uint64_t r = 0; r < rows; r++) labelled += a.label[r] != GM_NO_LABEL;
+    return Sum(6.0 * (double)(labelled * classes)).in(labelled * classes * element + rows).out(a.dlogits, rows * classes * element).both(DOUBLE);
 }
 
 static Least least(const gm_crf_decode &a, uint64_t)
