@@ -200,7 +200,7 @@ static void send_words(bench *b)
             token[at] = (gm_token){ s, i };
             first_piece[at] = row + 1 + i * 6 / 5;
             tag[at] = at % TAGS;
-            for (int32_t w = 0; w < WIDTHS; w++) label[at * WIDTHS + w] = i + w < n ? (uint8_t)((at + w) % 11 == 0 ? 1 : 0) : GM_NO_LABEL;
+            for (int32_t w = 0; w < WIDTHS; w++) label[at * WIDTHS + w] = (uint8_t)(i + w >= n ? GM_NO_LABEL : (at + w) % 11 == 0);
         }
         row += length_of(b, s);
     }
