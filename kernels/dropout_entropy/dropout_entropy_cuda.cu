@@ -140,8 +140,8 @@ template <class T> static __global__ void __launch_bounds__(WARPS * 32, 4) entro
     sums to;
 #pragma unroll
     for (int s = 0; s < SLOTS; s++) to.prob[s] = lane + 32 * s < k.classes ? k.prob[lane + 32 * s] : 0.0;
-    to.first = a.entropy[2 * (size_t)e];
-    to.others = a.entropy[2 * (size_t)e + 1];
+    to.first = lane == 0 ? a.entropy[2 * (size_t)e] : 0.0; /* only the lane that writes them reads them */
+    to.others = lane == 0 ? a.entropy[2 * (size_t)e + 1] : 0.0;
     for (int t = 0; t < a.samples; t++) {
         float z[SLOTS];
         if (k.classes == 1) {
