@@ -1,26 +1,12 @@
 /* gmner train: trains the local model into a run folder. */
-#define _POSIX_C_SOURCE 200809L
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cli.h"
 #include "base/config.h"
 #include "base/memory.h"
+#include "base/signals.h"
 #include "train/trainer.h"
-
-static volatile sig_atomic_t signalled;
-
-static void note_signal(int number) { signalled = number; }
-
-/* The first SIGINT or SIGTERM asks the trainer to save and stop; a second one ends the program at once. */
-static void catch_signals(void)
-{
-    struct sigaction action = { .sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND };
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 static gm_status configure(gm_config *config, const char *path, const gm_str_list *sets, bool has_seed, uint64_t seed,
                            gm_err *err)
@@ -41,7 +27,7 @@ const gm_command gm_train_command = { "train", "train the local model into a run
 static int train_main(int argc, char **argv)
 {
     const char *path = NULL, *seed_text = NULL;
-    gm_train_options o = { .device = "cpu", .isa = "auto", .signal = &signalled };
+    gm_train_options o = { .device = "cpu", .isa = "auto", .signal = gm_signal_number };
     gm_str_list sets = { 0 };
     bool print_config = false, done = false;
     gm_option options[] = {
@@ -70,7 +56,7 @@ static int train_main(int argc, char **argv)
     else if (status == GM_OK && o.out == NULL)
         status = gm_fail(&err, GM_ERR_USAGE, "--out DIR is missing: name the run folder");
     else if (status == GM_OK) {
-        catch_signals();
+        gm_signals_catch();
         status = gm_train(config, &o, &err);
     }
     gm_config_destroy(config);
