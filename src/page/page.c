@@ -133,15 +133,7 @@ static gm_status add_legend(gm_buffer *out, const page *p, gm_err *err)
 
 static gm_status add_top(gm_buffer *out, const page *p, gm_err *err)
 {
-    GM_TRY(add(out,
-               "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-               "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-               "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src "
-               "'unsafe-inline'\"/>\n"
-               "<title>Predictions</title>\n<style>\n",
-               err));
-    GM_TRY(add(out, gm_page_style, err));
-    GM_TRY(add(out, "</style>\n</head>\n<body>\n<h1>Predictions</h1>\n", err));
+    GM_TRY(gm_page_head(out, "Predictions", err));
     if (p->o->note != NULL) {
         GM_TRY(add(out, "<p class=\"note\">", err));
         GM_TRY(gm_page_text(out, p->o->note, err));

@@ -17,6 +17,8 @@ typedef struct gm_page_sample {
     int32_t number;               /* from 1 */
 } gm_page_sample;
 
+/* All before what a page is about: the title is its heading, too. */
+gm_status gm_page_head(gm_buffer *out, const char *title, gm_err *err);
 /* Text as it may stand in HTML and XML, between tags or in quotes: & < > " ' as entities, and U+FFFD for the control
  * characters that neither form allows. */
 gm_status gm_page_text(gm_buffer *out, const char *text, gm_err *err);

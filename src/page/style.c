@@ -9,6 +9,8 @@ const char gm_page_style[] =
     "body{margin:0 auto;max-width:76rem;padding:1.5rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);"
     "background:var(--paper)}\n"
     "h1{font-size:1.5rem;margin:0}\n"
+    ".stage{font-size:1.2rem;margin-top:2rem}\n"
+    "section .scroll{margin-bottom:1.2rem}\n"
     "h2{font-size:.95rem;margin:0 0 .4rem;color:var(--soft);font-weight:600;overflow-wrap:anywhere}\n"
     "dl{display:flex;flex-wrap:wrap;gap:.5rem;margin:1rem 0}\n"
     "dl div{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.4rem .9rem}\n"

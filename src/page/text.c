@@ -46,6 +46,19 @@ gm_status gm_page_text(gm_buffer *out, const char *text, gm_err *err)
     return gm_buffer_add(out, plain, (size_t)(text - plain), err);
 }
 
+gm_status gm_page_head(gm_buffer *out, const char *title, gm_err *err)
+{
+    static const char before[] =
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\n<title>";
+    GM_TRY(gm_buffer_add(out, before, sizeof before - 1, err));
+    GM_TRY(gm_page_text(out, title, err));
+    GM_TRY(gm_buffer_printf(out, err, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<h1>", gm_page_style));
+    GM_TRY(gm_page_text(out, title, err));
+    return gm_buffer_add(out, "</h1>\n", 6, err);
+}
+
 gm_status gm_page_name(gm_buffer *out, const gm_record *r, const gm_entity *e, gm_err *err)
 {
     for (int32_t i = e->start; i <= e->end; i++) {
