@@ -135,6 +135,7 @@ static gm_status wait_for(pid_t child, const char *name, gm_err *err)
 /* A process group of its own: Ctrl-C reaches it once, by us. It must not outlive us. */
 static gm_status spawn(const char *name, const char *const *words, int32_t count, const char *more, const char *to, gm_err *err)
 {
+    GM_TRY(gm_signals_check("stopped: the same command goes on where it was", err));
     fflush(NULL);
     const pid_t parent = getpid(), child = fork();
     if (child < 0) return gm_fail(err, GM_ERR_IO, "stage %s: no process could be made: %s", name, strerror(errno));

@@ -32,33 +32,46 @@ static gm_status keep(gm_pipeline *p, gm_buffer *b, const char **to, gm_err *err
     return GM_OK;
 }
 
-/* What --set says of a variable, else what the file says, else {out}. */
-static const char *value_of(const reading *r, const char *name, size_t length)
+static const char *set_of(const reading *r, const char *name, size_t length)
 {
     for (int i = r->sets->count - 1; i >= 0; i--)
         if (strncmp(r->sets->items[i], name, length) == 0 && r->sets->items[i][length] == '=') return r->sets->items[i] + length + 1;
+    return NULL;
+}
+
+/* What --set says of a variable, else what the file says, else {out}. */
+static const char *value_of(const reading *r, const char *name, size_t length)
+{
+    const char *set = set_of(r, name, length);
+    if (set != NULL) return set;
     if (length == 3 && strncmp(name, "out", 3) == 0) return r->out;
     for (const cJSON *v = r->variables != NULL ? r->variables->child : NULL; v != NULL; v = v->next)
         if (strlen(v->string) == length && strncmp(v->string, name, length) == 0) return v->valuestring;
     return NULL;
 }
 
+enum { DEPTH = 8 }; /* of variables within variables; one that holds itself reaches it */
+
+static gm_status fill_into(const reading *r, const char *text, int depth, gm_buffer *b, gm_err *err)
+{
+    if (depth == DEPTH) return gm_fail(err, GM_ERR_CONFIG, "variables within variables do not end: \"%.80s\"", text);
+    for (;;) {
+        const size_t plain = strcspn(text, "{");
+        GM_TRY(gm_buffer_add(b, text, plain, err));
+        text += plain;
+        if (*text == '\0') return GM_OK;
+        const size_t length = strcspn(text + 1, "}");
+        const char *value = text[1 + length] == '}' ? value_of(r, text + 1, length) : NULL;
+        if (value == NULL) return gm_fail(err, GM_ERR_CONFIG, "there is no variable {%.*s}: name it under \"variables\" or by --set", (int)length, text + 1);
+        GM_TRY(value == r->out ? gm_buffer_add(b, value, strlen(value), err) : fill_into(r, value, depth + 1, b, err));
+        text += length + 2;
+    }
+}
+
 static gm_status fill(const reading *r, const char *text, const char **to, gm_err *err)
 {
     gm_buffer b = { 0 };
-    gm_status status = GM_OK;
-    while (status == GM_OK && *text != '\0') {
-        const size_t plain = strcspn(text, "{");
-        status = gm_buffer_add(&b, text, plain, err);
-        text += plain;
-        if (status != GM_OK || *text == '\0') break;
-        const size_t length = strcspn(text + 1, "}");
-        const char *value = text[1 + length] == '}' ? value_of(r, text + 1, length) : NULL;
-        if (value == NULL)
-            status = gm_fail(err, GM_ERR_CONFIG, "there is no variable {%.*s}: name it under \"variables\" or by --set", (int)length, text + 1);
-        else status = gm_buffer_add(&b, value, strlen(value), err);
-        text += length + 2;
-    }
+    const gm_status status = fill_into(r, text, 0, &b, err);
     if (status == GM_OK) return keep(r->p, &b, to, err);
     gm_buffer_free(&b);
     return status;
@@ -148,7 +161,7 @@ static gm_status read_stage(const reading *r, const cJSON *stage, gm_pipeline_st
     if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(stage, "command"))) return gm_fail(err, GM_ERR_CONFIG, "a stage wants a \"command\"");
     if (options != NULL && !cJSON_IsObject(options)) return gm_fail(err, GM_ERR_CONFIG, "\"options\" is no object");
     if (to != NULL && !cJSON_IsString(to)) return gm_fail(err, GM_ERR_CONFIG, "\"to\" is no text");
-    GM_TRY(check_keys(stage, "name command words options to stand_in", err));
+    GM_TRY(check_keys(stage, "name command words options to stand_in unless_set", err));
     GM_TRY(fill(r, name->valuestring, &s->name, err));
     if (to != NULL) GM_TRY(fill(r, to->valuestring, &s->to, err));
     gm_status status = add_line(r, stage, NULL, &line, err);
@@ -181,15 +194,31 @@ static gm_status check_sets(const reading *r, gm_err *err)
     return GM_OK;
 }
 
+/* A stage that makes a stand-in is left out where --set names the real thing. */
+static gm_status look_whether(const reading *r, const cJSON *stage, bool *is_wanted, gm_err *err)
+{
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(stage, "unless_set");
+    if (name == NULL) return GM_OK;
+    if (!cJSON_IsString(name) || cJSON_GetObjectItemCaseSensitive(r->variables, name->valuestring) == NULL)
+        return gm_fail(err, GM_ERR_CONFIG, "\"unless_set\" names no variable");
+    *is_wanted = set_of(r, name->valuestring, strlen(name->valuestring)) == NULL;
+    return GM_OK;
+}
+
 static gm_status read_stages(const reading *r, const cJSON *list, gm_err *err)
 {
     gm_pipeline *p = r->p;
+    int number = 1;
     p->stages = gm_calloc((size_t)cJSON_GetArraySize(list), sizeof *p->stages);
     if (p->stages == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for stages");
-    for (const cJSON *v = list->child; v != NULL; v = v->next) {
-        gm_pipeline_stage *s = &p->stages[p->count++];
-        if (!cJSON_IsObject(v)) return gm_fail(err, GM_ERR_CONFIG, "stage %d is no object", (int)p->count);
-        if (read_stage(r, v, s, err) != GM_OK) return gm_fail_at(err, "stage %d", (int)p->count);
+    for (const cJSON *v = list->child; v != NULL; v = v->next, number++) {
+        gm_pipeline_stage *s = &p->stages[p->count];
+        bool is_wanted = true;
+        if (!cJSON_IsObject(v)) return gm_fail(err, GM_ERR_CONFIG, "stage %d is no object", number);
+        if (look_whether(r, v, &is_wanted, err) != GM_OK) return gm_fail_at(err, "stage %d", number);
+        if (!is_wanted) continue;
+        p->count++;
+        if (read_stage(r, v, s, err) != GM_OK) return gm_fail_at(err, "stage %d", number);
         for (int32_t i = 0; i < p->count - 1; i++)
             if (strcmp(p->stages[i].name, s->name) == 0) return gm_fail(err, GM_ERR_CONFIG, "two stages are called \"%s\"", s->name);
     }

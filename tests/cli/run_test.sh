@@ -63,6 +63,13 @@ bad "a name twice" '{"stages": [{"name": "a", "command": "synth"}, {"name": "a",
 bad "unknown placeholder" '{"stages": [{"name": "a", "command": "synth", "options": {"out": "{moon}/x"}}]}' 'option "out": there is no variable \{moon\}'
 bad "a variable that is no text" '{"variables": {"n": 3}, "stages": [{"name": "a", "command": "synth"}]}' 'variable "n" is no text'
 bad "a value of another form" '{"stages": [{"name": "a", "command": "synth", "options": {"out": {"a": 1}}}]}' 'expected a text, a number, true or a list'
+bad "a variable within itself" '{"variables": {"a": "{b}", "b": "{a}"}, "stages": [{"name": "a", "command": "synth", "options": {"out": "{a}"}}]}' 'do not end'
+bad "unless_set without a variable" '{"stages": [{"name": "a", "command": "synth", "unless_set": "moon"}]}' '"unless_set" names no variable'
+echo '{"variables": {"real": "{out}/drawn.jsonl"}, "stages": [{"name": "a", "unless_set": "real", "command": "synth", "options": {"out": "{real}", "count": 3}},
+  {"name": "b", "command": "import", "words": ["records"], "options": {"text": "{real}"}, "to": "{out}/b.jsonl"}]}' > "$d/real.json"
+check "a stand-in" 0 "" "stage 2 of 2: b" "$program" run "$d/real.json" --out "$d/stand-in"
+check "the real thing" 0 "" "stage 1 of 1: b" "$program" run "$d/real.json" --out "$d/real" --set "real=$d/whole/dev.jsonl"
+[ "$(wc -l < "$d/stand-in/b.jsonl") $(wc -l < "$d/real/b.jsonl")" = "3 24" ] || fail "the stand-in and the real thing were not told apart"
 check "unknown variable" 2 "" "no variable of this name" "${run[@]}" --out "$d/x" --set moon=1
 check "no value" 2 "" "expected NAME=VALUE" "${run[@]}" --out "$d/x" --set epochs
 check "no pipeline" 2 "" "expected a pipeline" "$program" run --out "$d/x"
