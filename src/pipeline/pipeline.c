@@ -2,7 +2,10 @@
 #define _POSIX_C_SOURCE 200809L
 #include "pipeline/pipeline.h"
 
+#include <dirent.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -272,15 +275,47 @@ void gm_pipeline_free(gm_pipeline *p)
 
 static gm_status add_file(gm_sha256 *h, const char *path, gm_err *err)
 {
-    struct stat st;
     char block[1 << 16];
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return GM_OK;
     FILE *f = fopen(path, "rb");
     if (f == NULL) return gm_fail(err, GM_ERR_IO, "%s: cannot be read", path);
     for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;) gm_sha256_add(h, block, n);
     const bool failed = ferror(f) != 0;
     fclose(f);
     return failed ? gm_fail(err, GM_ERR_IO, "%s: reading failed", path) : GM_OK;
+}
+
+static int is_no_dot(const struct dirent *e) { return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0; }
+
+static gm_status add_path(gm_sha256 *h, const char *path, int depth, gm_err *err);
+
+/* Names, sizes and times of what is in a folder, in the order of the names: it may hold thousands of pictures. */
+static gm_status add_folder(gm_sha256 *h, const char *path, int depth, gm_err *err)
+{
+    struct dirent **entries = NULL;
+    const int count = depth < DEPTH ? scandir(path, &entries, is_no_dot, alphasort) : 0;
+    gm_status status = GM_OK;
+    for (int i = 0; i < count; i++) {
+        char *inner = gm_path_join(path, entries[i]->d_name);
+        if (status == GM_OK && inner == NULL) status = gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+        if (status == GM_OK) gm_sha256_add(h, entries[i]->d_name, strlen(entries[i]->d_name) + 1);
+        if (status == GM_OK) status = add_path(h, inner, depth + 1, err);
+        gm_free(inner);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+/* A file that a word names by its content, a folder by what a listing of it shows. */
+static gm_status add_path(gm_sha256 *h, const char *path, int depth, gm_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return GM_OK;
+    if (S_ISDIR(st.st_mode)) return add_folder(h, path, depth, err);
+    if (S_ISREG(st.st_mode) && depth == 0) return add_file(h, path, err);
+    const int64_t look[] = { (int64_t)st.st_size, (int64_t)st.st_mtim.tv_sec, (int64_t)st.st_mtim.tv_nsec };
+    gm_sha256_add(h, look, sizeof look);
+    return GM_OK;
 }
 
 gm_status gm_pipeline_fingerprint(const gm_pipeline_stage *s, const char *out, const char *before, char to[GM_FINGERPRINT], gm_err *err)
@@ -293,7 +328,7 @@ gm_status gm_pipeline_fingerprint(const gm_pipeline_stage *s, const char *out, c
     gm_sha256_add(&h, GM_VERSION, sizeof GM_VERSION);
     for (int32_t i = 0; i < s->count; i++) {
         gm_sha256_add(&h, s->words[i], strlen(s->words[i]) + 1);
-        if (strncmp(s->words[i], out, length) != 0 || s->words[i][length] != '/') GM_TRY(add_file(&h, s->words[i], err));
+        if (strncmp(s->words[i], out, length) != 0 || s->words[i][length] != '/') GM_TRY(add_path(&h, s->words[i], 0, err));
     }
     gm_sha256_end(&h, digest);
     for (int i = 0; i < 32; i++) snprintf(to + 2 * i, 3, "%02x", digest[i]);

@@ -32,8 +32,8 @@ gm_status gm_pipeline_read(const char *path, const char *out, const gm_str_list 
 void gm_pipeline_free(gm_pipeline *p); /* takes a zeroed one */
 
 enum { GM_FINGERPRINT = 65 }; /* 64 digits and a NUL */
-/* Of the stage's command line, of the content of the files that it names (of those under `out`: nothing, they are other
- * stages' work), and of the stage before it. The same as long as the stage would do the same. */
+/* Of the stage's command line, of the content of the files and the listing of the folders that it names (of those under `out`:
+ * nothing, they are other stages' work), and of the stage before it. The same as long as the stage would do the same. */
 gm_status gm_pipeline_fingerprint(const gm_pipeline_stage *s, const char *out, const char *before, char to[GM_FINGERPRINT], gm_err *err);
 
 #endif

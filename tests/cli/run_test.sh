@@ -70,6 +70,11 @@ echo '{"variables": {"real": "{out}/drawn.jsonl"}, "stages": [{"name": "a", "unl
 check "a stand-in" 0 "" "stage 2 of 2: b" "$program" run "$d/real.json" --out "$d/stand-in"
 check "the real thing" 0 "" "stage 1 of 1: b" "$program" run "$d/real.json" --out "$d/real" --set "real=$d/whole/dev.jsonl"
 [ "$(wc -l < "$d/stand-in/b.jsonl") $(wc -l < "$d/real/b.jsonl")" = "3 24" ] || fail "the stand-in and the real thing were not told apart"
+touch "$d/whole/dev.jsonl"
+check "an input that only looks older" 0 "" "stage 1 of 1: b is done" "$program" run "$d/real.json" --out "$d/real" --set "real=$d/whole/dev.jsonl"
+head -n 5 "$d/whole/dev.jsonl" > "$d/five.jsonl" && mv "$d/five.jsonl" "$d/whole/dev.jsonl"
+check "another input" 0 "" "stage 1 of 1: b$" "$program" run "$d/real.json" --out "$d/real" --set "real=$d/whole/dev.jsonl"
+[ "$(wc -l < "$d/real/b.jsonl")" = 5 ] || fail "an input that changed was not read again"
 check "unknown variable" 2 "" "no variable of this name" "${run[@]}" --out "$d/x" --set moon=1
 check "no value" 2 "" "expected NAME=VALUE" "${run[@]}" --out "$d/x" --set epochs
 check "no pipeline" 2 "" "expected a pipeline" "$program" run --out "$d/x"
