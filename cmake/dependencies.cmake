@@ -43,6 +43,7 @@ gm_want(jpeg jpeglib.h jpeg libjpeg62-turbo-dev)
 gm_want(zlib zlib.h z zlib1g-dev)
 gm_want(curl curl/curl.h curl libcurl4-openssl-dev)
 gm_want(sqlite3 sqlite3.h sqlite3 libsqlite3-dev)
+gm_want(mpi mpi.h mpi libopenmpi-dev mpi openmpi)
 # SentencePiece is C++. Its file takes the C compiler's twin: sanitizers and fuzzers of two compilers do not mix.
 if(NOT DEFINED CMAKE_CXX_COMPILER AND CMAKE_C_COMPILER_ID MATCHES "Clang")
   string(REGEX REPLACE "clang([^/]*)$" "clang++\\1" GM_CXX "${CMAKE_C_COMPILER}")

@@ -48,7 +48,7 @@ static double per_second(const gm_bench_row *row, double work) { return work / (
 static gm_status table_row(const gm_bench_row *row, const cJSON *older, gm_buffer *out, gm_err *err)
 {
     const double ratio = ratio_of(older, row);
-    GM_TRY(gm_buffer_printf(out, err, "  %-28s %12.*f %-12s", row->name, row->value < 10 ? 3 : 1, row->value, row->unit));
+    GM_TRY(gm_buffer_printf(out, err, "  %-32s %12.*f %-12s", row->name, row->value < 10 ? 3 : 1, row->value, row->unit));
     if (!isnan(row->p90)) GM_TRY(gm_buffer_printf(out, err, " p90 %10.1f", row->p90));
     if (row->bytes > 0.0) GM_TRY(gm_buffer_printf(out, err, " %8.1f GB/s %8.1f GFLOP/s", per_second(row, row->bytes), per_second(row, row->flops)));
     if (!isnan(row->share)) GM_TRY(gm_buffer_printf(out, err, "   %.1f %% of %s", 100.0 * row->share, row->bytes > 0.0 ? "its product alone" : "it reached"));

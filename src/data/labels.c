@@ -1,4 +1,4 @@
-/* Entity types and tags. Reading tags follows one of three rules that differ in what an I- without its B- means; the
+/* Entity types and tags. Reading tags follows one of four rules that differ in what an I- without its B- means, and a B- without its E-; the
  * project's own is lenient, which gives the published entity counts. */
 #include "data/labels.h"
 
@@ -91,11 +91,19 @@ static void begin(reading *r, int32_t at, int32_t type, bool stays_open)
     r->is_open = stays_open;
 }
 
+/* The last span grows no more; by the rule of whole entities one that lacks its end was none. */
+static void leave(reading *r, gm_bio_rule rule)
+{
+    if (rule == GM_BIO_WHOLE && r->is_open) r->count--;
+    r->is_open = false;
+}
+
 static void step(reading *r, char letter, int32_t type, int32_t at, gm_bio_rule rule)
 {
     if (letter == 'O') {
-        r->is_open = false;
+        leave(r, rule);
     } else if (letter == 'B' || letter == 'S') {
+        leave(r, rule);
         begin(r, at, type, letter == 'B');
     } else if (r->is_open && (rule == GM_BIO_ANY_I || r->out[r->count - 1].type == type)) {
         r->out[r->count - 1].end = at;
@@ -103,7 +111,7 @@ static void step(reading *r, char letter, int32_t type, int32_t at, gm_bio_rule 
     } else if (rule == GM_BIO_LENIENT) {
         begin(r, at, type, letter == 'I');
     } else {
-        r->is_open = false;
+        leave(r, rule);
     }
 }
 
@@ -123,6 +131,7 @@ gm_status gm_bio_decode_text(const char *const *tag, int32_t n, const gm_labels 
             return gm_fail(err, GM_ERR_DATA, "word %d: the type of \"%s\" is unknown", i, tag[i]);
         step(&r, letter, type, i, rule);
     }
+    leave(&r, rule);
     *count = r.count;
     return GM_OK;
 }

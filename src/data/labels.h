@@ -31,8 +31,9 @@ typedef struct gm_span { int32_t start, end, type; } gm_span; /* end inclusive; 
 /* Takes "B-PER" apart: its letter (O B I E S) and its type ("" for O; points into tag). False for any other form. */
 bool gm_tag_split(const char *tag, char *letter, const char **type);
 
-/* How tags become spans (fixture bio_decode). Lenient is the project's rule: a stray I- begins an entity. */
-typedef enum gm_bio_rule { GM_BIO_LENIENT, GM_BIO_STRICT, GM_BIO_ANY_I } gm_bio_rule;
+/* How tags become spans (fixture bio_decode). Lenient is the project's rule: a stray I- begins an entity. Whole is ReFineG's rule for BIOES:
+ * only S and B I* E of one type are entities (fixture refineg, bioes_decode). */
+typedef enum gm_bio_rule { GM_BIO_LENIENT, GM_BIO_STRICT, GM_BIO_ANY_I, GM_BIO_WHOLE } gm_bio_rule;
 /* `tag[n]` as text ("B-PER", "I-PER", "O"; BIOES: "S-", "E-" too). Spans go to out[at most n]; *count of them.
  * An unknown tag or type is GM_ERR_DATA naming it. */
 gm_status gm_bio_decode_text(const char *const *tag, int32_t n, const gm_labels *l, gm_bio_rule rule, gm_span *out,

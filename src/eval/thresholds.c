@@ -1,9 +1,9 @@
 /* An oracle stands for what is asked: it puts right the part that it is asked about and nothing else. A wrong span becomes
- * that of the gold entity that it overlaps most, among those that no other prediction stands for; where there is none, the
- * prediction is taken back. Type and region become those of the gold entity. A prediction counts for GMNER once all its
- * wrong parts were delegated, so the parts need each other, and the search looks at them together: from each of the eight
- * corners (a part wholly delegated or not at all) one threshold after the other is moved to its best place until none moves. */
+ * that of the gold entity that the prediction stands for (partners.h); where there is none, the prediction is taken back. Type
+ * and region become those of the gold entity. */
 #include "eval/thresholds.h"
+
+#include "eval/partners.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,11 +14,12 @@ typedef struct one {
     double u[GM_PARTS]; /* NAN: cannot be delegated */
     bool is_wrong[GM_PARTS];
     bool has_gold; /* there is a gold entity that it stands for */
+    size_t sample;
 } one;
 
 typedef struct all {
     one *items;
-    size_t count, capacity;
+    size_t count, capacity, samples;
     int64_t gold;
     double call_cost;
 } all;
@@ -31,47 +32,7 @@ bool gm_delegates(const gm_uncertainty *u, const gm_thresholds *t, gm_part part)
     return is_over(norm[part], t->of[part]);
 }
 
-/* ---- which gold entity a prediction stands for ---- */
-
-static int32_t overlap(const gm_entity *a, const gm_entity *b)
-{
-    const int32_t first = a->start > b->start ? a->start : b->start, last = a->end < b->end ? a->end : b->end;
-    return last - first + 1;
-}
-
-/* Gives predictions without a partner (-1) gold entities that have none, where all bits of `need` agree. */
-static void take_partners(const gm_record_pair *s, const gm_eval_options *how, unsigned need, int32_t *partner,
-                          bool *is_taken)
-{
-    for (int32_t p = 0; p < s->pred->entity_count; p++) {
-        for (int32_t g = 0; g < s->gold->entity_count && partner[p] < 0; g++) {
-            const unsigned same = gm_compare(s->pred, &s->pred->entities[p], s->gold, &s->gold->entities[g], how, NULL);
-            if (is_taken[g] || (same & need) != need) continue;
-            partner[p] = g;
-            is_taken[g] = true;
-        }
-    }
-}
-
-/* The rest, the pair with the largest overlap first. */
-static void take_overlapping(const gm_record_pair *s, int32_t *partner, bool *is_taken)
-{
-    for (;;) {
-        int32_t most = 0, best_p = -1, best_g = -1;
-        for (int32_t p = 0; p < s->pred->entity_count; p++) {
-            for (int32_t g = 0; g < s->gold->entity_count && partner[p] < 0; g++) {
-                const int32_t n = is_taken[g] ? 0 : overlap(&s->pred->entities[p], &s->gold->entities[g]);
-                if (n <= most) continue;
-                most = n;
-                best_p = p;
-                best_g = g;
-            }
-        }
-        if (best_p < 0) return;
-        partner[best_p] = best_g;
-        is_taken[best_g] = true;
-    }
-}
+/* ---- what is wrong with a prediction ---- */
 
 /* Type and region of p against gold entity g, whatever the key: as if p had g's offsets. */
 static one look_at(const gm_record_pair *s, int32_t p, int32_t g, const gm_eval_options *how)
@@ -91,29 +52,20 @@ static one look_at(const gm_record_pair *s, int32_t p, int32_t g, const gm_eval_
     return o;
 }
 
-static gm_status add_sample(all *a, const gm_record_pair *s, const gm_eval_options *how, gm_err *err)
+static gm_status add_sample(all *a, const gm_record_pair *s, size_t sample, const gm_eval_options *how, gm_err *err)
 {
-    static const unsigned needs[] = { GM_SAME_KEY | GM_SAME_TYPE | GM_SAME_REGION, GM_SAME_KEY | GM_SAME_TYPE,
-                                      GM_SAME_KEY | GM_SAME_REGION, GM_SAME_KEY };
     a->gold += s->gold->entity_count;
     if (s->pred == NULL) return GM_OK;
-    int32_t *partner = gm_calloc((size_t)s->pred->entity_count, sizeof *partner);
-    bool *is_taken = gm_calloc((size_t)s->gold->entity_count, sizeof *is_taken);
-    gm_status status = GM_OK;
-    if (partner == NULL || is_taken == NULL) {
-        status = gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for the entities of \"%s\"", s->gold->id);
-        goto out;
-    }
-    for (int32_t p = 0; p < s->pred->entity_count; p++) partner[p] = -1;
-    for (size_t i = 0; i < GM_LEN(needs); i++) take_partners(s, how, needs[i], partner, is_taken);
-    take_overlapping(s, partner, is_taken);
+    int32_t *partner = gm_calloc((size_t)s->pred->entity_count + 1, sizeof *partner);
+    if (partner == NULL) return gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for the entities of \"%s\"", s->gold->id);
+    gm_status status = gm_find_partners(s, how, partner, err);
     for (int32_t p = 0; p < s->pred->entity_count && status == GM_OK; p++) {
         status = gm_grow((void **)&a->items, &a->capacity, a->count, sizeof *a->items, err);
-        if (status == GM_OK) a->items[a->count++] = look_at(s, p, partner[p], how);
+        if (status != GM_OK) break;
+        a->items[a->count] = look_at(s, p, partner[p], how);
+        a->items[a->count++].sample = sample;
     }
-out:
     gm_free(partner);
-    gm_free(is_taken);
     return status;
 }
 
@@ -124,7 +76,8 @@ static gm_status collect(const gm_records *gold, const gm_records *pred, const g
     int64_t missing;
     GM_TRY(gm_pair_records(gold, pred, how, &samples, &missing, err));
     gm_status status = GM_OK;
-    for (size_t i = 0; i < gold->count && status == GM_OK; i++) status = add_sample(a, &samples[i], how, err);
+    a->samples = gold->count;
+    for (size_t i = 0; i < gold->count && status == GM_OK; i++) status = add_sample(a, &samples[i], i, how, err);
     gm_free(samples);
     return status;
 }
@@ -170,79 +123,6 @@ static void tally(const all *a, const gm_thresholds *t, gm_delegation *d)
     d->gain = 100.0 * (gm_f1(d->after) - gm_f1(d->before)) - d->cost;
 }
 
-/* ---- the search ---- */
-
-typedef struct ranked_part {
-    double u;
-    const one *o;
-} ranked_part;
-
-static int most_uncertain_first(const void *x, const void *y)
-{
-    const ranked_part *a = x, *b = y;
-    return (a->u < b->u) - (a->u > b->u);
-}
-
-/* A threshold that lets through u and all above it and nothing that is not above `next`. */
-static double between(double next, double u)
-{
-    const double middle = next + (u - next) / 2;
-    return middle < u ? middle : next;
-}
-
-/* Moves the threshold of one part to its best place, the others as they are: walks down from "nothing is delegated", one
- * block of equal values at a time. Of equally good places the one with fewer calls stays. */
-static bool improve(const all *a, gm_part part, ranked_part *scratch, gm_delegation *best)
-{
-    gm_thresholds t = best->thresholds;
-    size_t n = 0;
-    t.of[part] = INFINITY;
-    gm_delegation now;
-    tally(a, &t, &now);
-    for (size_t i = 0; i < a->count; i++)
-        if (a->items[i].u[part] > 0) scratch[n++] = (ranked_part) { a->items[i].u[part], &a->items[i] };
-    qsort(scratch, n, sizeof *scratch, most_uncertain_first);
-    gm_score after = now.after;
-    int64_t calls = now.calls[0] + now.calls[1] + now.calls[2];
-    double top = now.gain, place = n > 0 ? fmax(1.0, scratch[0].u) : 1.0;
-    for (size_t i = 0; i < n; i++) {
-        bool is_asked[GM_PARTS];
-        for (int k = 0; k < GM_PARTS; k++) is_asked[k] = is_over(scratch[i].o->u[k], t.of[k]);
-        is_asked[part] = false;
-        after.tp -= is_hit(scratch[i].o, is_asked);
-        after.n_pred += is_taken_back(scratch[i].o, is_asked);
-        is_asked[part] = true;
-        after.tp += is_hit(scratch[i].o, is_asked);
-        after.n_pred -= is_taken_back(scratch[i].o, is_asked);
-        calls++;
-        const double next = i + 1 < n ? scratch[i + 1].u : 0.0;
-        const double gain = 100.0 * (gm_f1(after) - gm_f1(now.before)) - cost_of(a, calls);
-        if (next == scratch[i].u || gain <= top) continue;
-        top = gain;
-        place = between(next, scratch[i].u);
-    }
-    if (top <= best->gain) return false;
-    t.of[part] = place;
-    tally(a, &t, best);
-    return true;
-}
-
-static void climb(const all *a, ranked_part *scratch, gm_delegation *d)
-{
-    for (bool is_moving = true; is_moving;) {
-        is_moving = false;
-        for (int part = 0; part < GM_PARTS; part++) is_moving = improve(a, (gm_part)part, scratch, d) || is_moving;
-    }
-}
-
-static double largest(const all *a, gm_part part)
-{
-    double top = 1.0;
-    for (size_t i = 0; i < a->count; i++)
-        if (a->items[i].u[part] > top) top = a->items[i].u[part];
-    return top;
-}
-
 gm_status gm_thresholds_score(const gm_records *gold, const gm_records *pred, const gm_eval_options *how,
                               double call_cost, const gm_thresholds *t, gm_delegation *d, gm_err *err)
 {
@@ -253,39 +133,56 @@ gm_status gm_thresholds_score(const gm_records *gold, const gm_records *pred, co
     return status;
 }
 
-static bool has_any(const all *a)
+/* ---- the best for an oracle ---- */
+
+typedef struct oracle {
+    const all *a;
+    const size_t *first; /* [samples]: where the items of a sample begin */
+} oracle;
+
+/* Gold is counted once for all, in the search's `rest`. */
+static gm_status score_sample(void *user, size_t sample, const uint8_t *asked, gm_score *score, gm_err *err)
 {
-    for (size_t i = 0; i < a->count; i++)
-        for (int part = 0; part < GM_PARTS; part++)
-            if (!isnan(a->items[i].u[part])) return true;
-    return false;
+    const oracle *o = user;
+    (void)err;
+    *score = (gm_score) { 0 };
+    for (size_t i = o->first[sample]; i < o->a->count && o->a->items[i].sample == sample; i++) {
+        const uint8_t bits = asked[i - o->first[sample]];
+        const bool is_asked[GM_PARTS] = { bits & 1, bits >> 1 & 1, bits >> 2 & 1 };
+        score->tp += is_hit(&o->a->items[i], is_asked);
+        score->n_pred += !is_taken_back(&o->a->items[i], is_asked);
+    }
+    return GM_OK;
+}
+
+static gm_status search(const all *a, double call_cost, gm_thresholds *t, gm_err *err)
+{
+    gm_delegable *items = gm_calloc(a->count + 1, sizeof *items);
+    size_t *first = gm_calloc(a->samples + 1, sizeof *first);
+    oracle o = { a, first };
+    gm_status status = GM_OK;
+    if (items == NULL || first == NULL) status = gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for %zu predictions", a->count);
+    for (size_t i = 0; i < a->count && status == GM_OK; i++) {
+        const one *p = &a->items[i];
+        items[i] = (gm_delegable) { { p->u[0], p->u[1], p->u[2] }, p->sample };
+        if (i == 0 || p[-1].sample != p->sample) first[p->sample] = i;
+    }
+    const gm_threshold_search s = { .items = items, .count = a->count, .samples = a->samples, .rest = { .n_gold = a->gold },
+                                    .score = score_sample, .user = &o, .call_cost = call_cost, .calls = -1 };
+    if (status == GM_OK) status = gm_thresholds_search(&s, t, err);
+    gm_free(items);
+    gm_free(first);
+    return status;
 }
 
 gm_status gm_thresholds_pick(const gm_records *gold, const gm_records *pred, const gm_eval_options *how,
                              double call_cost, gm_delegation *d, gm_err *err)
 {
     all a = { .call_cost = call_cost };
-    ranked_part *scratch = NULL;
-    if (!(call_cost >= 0 && isfinite(call_cost)))
-        return gm_fail(err, GM_ERR_USAGE, "the cost of calls is %g; expected a number from 0", call_cost);
+    gm_thresholds t;
     gm_status status = collect(gold, pred, how, &a, err);
-    if (status == GM_OK && !has_any(&a))
-        status = gm_fail(
-            err, GM_ERR_DATA,
-            "none of the %zu predicted entities carries span_norm, type_norm or region_norm in \"uncertainty\": "
-            "thresholds need them",
-            a.count);
-    if (status == GM_OK && (scratch = gm_calloc(a.count, sizeof *scratch)) == NULL)
-        status = gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for %zu predictions", a.count);
-    for (unsigned corner = 0; corner < 1u << GM_PARTS && status == GM_OK; corner++) {
-        gm_thresholds t;
-        gm_delegation found;
-        for (int part = 0; part < GM_PARTS; part++) t.of[part] = corner >> part & 1u ? 0.0 : largest(&a, (gm_part)part);
-        tally(&a, &t, &found);
-        climb(&a, scratch, &found);
-        if (corner == 0 || found.gain > d->gain) *d = found;
-    }
-    gm_free(scratch);
+    if (status == GM_OK) status = search(&a, call_cost, &t, err);
+    if (status == GM_OK) tally(&a, &t, d);
     gm_free(a.items);
     return status;
 }

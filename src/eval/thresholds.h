@@ -20,10 +20,32 @@ typedef struct gm_delegation {
     double gain;                 /* 100 (F1 after - F1 before) - cost: what was made as large as possible */
 } gm_delegation;
 
+/* A search for thresholds, whoever answers: all it knows is what a sample scores once certain parts of its entities were asked. */
+typedef struct gm_delegable {
+    double u[GM_PARTS]; /* NAN: this part cannot be delegated */
+    size_t sample;      /* of the entity; those of a sample stand side by side */
+} gm_delegable;
+
+/* asked: one byte an entity of the sample, one bit a part. */
+typedef gm_status (*gm_sample_score)(void *user, size_t sample, const uint8_t *asked, gm_score *score, gm_err *err);
+
+typedef struct gm_threshold_search {
+    const gm_delegable *items;
+    size_t count, samples;
+    gm_score rest;         /* of samples without entities, which nothing can change */
+    gm_sample_score score;
+    void *user;
+    double call_cost;      /* points of F1 (of 100) for each percent of calls */
+    int64_t calls;         /* at most so many; negative: any number */
+} gm_threshold_search;
+
+/* The thresholds with the largest gain, 100 F1 - cost. GM_ERR_DATA when nothing can be delegated. */
+gm_status gm_thresholds_search(const gm_threshold_search *s, gm_thresholds *best, gm_err *err);
+
 /* What these thresholds give. call_cost: points of F1 (of 100) for each percent of calls. */
 gm_status gm_thresholds_score(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, double call_cost,
                               const gm_thresholds *t, gm_delegation *d, gm_err *err);
-/* The thresholds with the largest gain. GM_ERR_DATA when no prediction carries a normalised uncertainty. */
+/* The thresholds with the largest gain when an oracle answers. GM_ERR_DATA when no prediction carries a normalised uncertainty. */
 gm_status gm_thresholds_pick(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, double call_cost,
                              gm_delegation *d, gm_err *err);
 

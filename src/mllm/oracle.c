@@ -1,8 +1,6 @@
-/* Each prediction stands for one gold entity at most and each gold entity for one prediction: first where the words are equal, then, of the rest,
- * the pair with the most words in common. */
-#include <string.h>
-
+/* Whom a prediction stands for is decided once, before anything is asked. */
 #include "base/memory.h"
+#include "eval/partners.h"
 #include "mllm/correct.h"
 
 struct gm_oracle {
@@ -13,32 +11,15 @@ struct gm_oracle {
     bool may_remove;
 };
 
-static int32_t shared_words(const gm_entity *a, const gm_entity *b)
+static gm_status match(gm_oracle *o, const gm_record_pair *s, const gm_eval_options *how, size_t first, gm_err *err)
 {
-    const int32_t first = a->start > b->start ? a->start : b->start, last = a->end < b->end ? a->end : b->end;
-    return a->start == b->start && a->end == b->end ? INT32_MAX : last - first + 1;
-}
-
-static gm_status match(gm_oracle *o, const gm_record_pair *s, size_t first, gm_err *err)
-{
-    bool *is_taken = gm_calloc((size_t)s->gold->entity_count + 1, sizeof *is_taken);
-    if (is_taken == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the oracle of \"%s\"", s->gold->id);
-    for (;;) {
-        int32_t most = 0, p = -1, g = -1;
-        for (int32_t i = 0; i < s->pred->entity_count; i++)
-            for (int32_t k = 0; k < s->gold->entity_count && o->gold[first + (size_t)i] == NULL; k++) {
-                const int32_t n = is_taken[k] ? 0 : shared_words(&s->pred->entities[i], &s->gold->entities[k]);
-                if (n <= most) continue;
-                most = n;
-                p = i;
-                g = k;
-            }
-        if (p < 0) break;
-        o->gold[first + (size_t)p] = &s->gold->entities[g];
-        is_taken[g] = true;
-    }
-    gm_free(is_taken);
-    return GM_OK;
+    int32_t *partner = gm_calloc((size_t)s->pred->entity_count + 1, sizeof *partner);
+    if (partner == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the oracle of \"%s\"", s->gold->id);
+    const gm_status status = gm_find_partners(s, how, partner, err);
+    for (int32_t i = 0; i < s->pred->entity_count && status == GM_OK; i++)
+        if (partner[i] >= 0) o->gold[first + (size_t)i] = &s->gold->entities[partner[i]];
+    gm_free(partner);
+    return status;
 }
 
 gm_status gm_oracle_open(const gm_records *gold, const gm_records *pred, bool may_remove, gm_oracle **to, gm_err *err)
@@ -58,7 +39,7 @@ gm_status gm_oracle_open(const gm_records *gold, const gm_records *pred, bool ma
     o->gold = gm_calloc(count + 1, sizeof *o->gold);
     if (status == GM_OK && (o->first == NULL || o->gold == NULL)) status = gm_fail(err, GM_ERR_NOMEM, "out of memory for the oracle");
     for (size_t i = 0; i < gold->count && status == GM_OK; i++)
-        if (o->pairs[i].pred != NULL) status = match(o, &o->pairs[i], o->first[o->pairs[i].pred - pred->items], err);
+        if (o->pairs[i].pred != NULL) status = match(o, &o->pairs[i], &how, o->first[o->pairs[i].pred - pred->items], err);
     if (status != GM_OK) {
         gm_oracle_free(o);
         *to = NULL;

@@ -10,6 +10,15 @@ rows() { tr '{' '\n' < "$scratch/old.json" | grep -c "\"part\": \"$1"; }
 [ "$(rows 'prediction, batch 1')" -ge 6 ] || fail "prediction, batch 1 has $(rows 'prediction, batch 1') rows"
 [ "$(rows 'prediction, batched')" -ge 6 ] || fail "prediction, batched has $(rows 'prediction, batched') rows"
 [ "$(rows operations)" -ge 20 ] || fail "operations has $(rows operations) rows"
+# Every operation of kernels/ has a row for each of its directions.
+operation_row() { tr '{' '\n' < "$scratch/old.json" | grep -Eq "\"part\": \"operations\",.*\"name\": \"$1( [^\"]*)? $2\""; }
+known=0
+while IFS='()' read -r kind op _; do
+    operation_row "$op" forward || fail "operations has no row for $op forward: infer/bench_operations.c or bench_regions.c needs one"
+    [ "$kind" != GM_KERNEL ] || operation_row "$op" backward || fail "operations has no row for $op backward"
+    known=$((known + 1))
+done < <(grep '^GM_KERNEL' kernels/kernels.def)
+[ "$known" -eq "$(find kernels -mindepth 2 -name '*_cpu.c' | wc -l)" ] || fail "kernels.def has $known operations, not one for each folder of kernels/"
 if command -v python3 > /dev/null; then
     python3 - "$scratch/old.json" <<'PYTHON' || fail "the JSON does not hold what it should"
 import json, sys
