@@ -34,19 +34,6 @@ static gm_status config_of(const char *shape, gm_buffer *json, gm_err *err)
                             shapes[i].vocabulary, shapes[i].hidden, shapes[i].layers, shapes[i].heads, shapes[i].ffn);
 }
 
-static gm_status write_in(const char *folder, const char *name, const char *bytes, size_t size, gm_err *err)
-{
-    gm_out out = { 0 };
-    char *path = gm_path_join(folder, name);
-    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    gm_status status = gm_out_open(&out, path, err);
-    if (status == GM_OK) status = gm_out_write(&out, bytes, size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    gm_out_abort(&out);
-    gm_free(path);
-    return status;
-}
-
 static gm_status write_weights(const char *folder, const gm_buffer *config, gm_err *err)
 {
     gm_encoder encoder = { 0 };
@@ -73,8 +60,8 @@ static gm_status write_encoder(const char *folder, const char *shape, const gm_r
     size_t unused_size, vocab_size = 0;
     gm_status status = config_of(shape, &config, err);
     if (status == GM_OK) status = gm_tiny_files(records, &unused, &unused_size, &vocab, &vocab_size, err);
-    if (status == GM_OK) status = write_in(folder, "config.json", config.data, config.size, err);
-    if (status == GM_OK) status = write_in(folder, "vocab.txt", vocab, vocab_size, err);
+    if (status == GM_OK) status = gm_file_write_in(folder, "config.json", config.data, config.size, err);
+    if (status == GM_OK) status = gm_file_write_in(folder, "vocab.txt", vocab, vocab_size, err);
     if (status == GM_OK) status = write_weights(folder, &config, err);
     gm_buffer_free(&config);
     gm_free(unused);

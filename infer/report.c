@@ -39,12 +39,8 @@ static gm_status take(gathering *g, const char *word, gm_err *err)
 static gm_status write_json(const gathering *g, const char *path, gm_err *err)
 {
     gm_buffer b = { 0 };
-    gm_out out = { 0 };
     gm_status status = gm_stages_json(g->part, g->count, &b, err);
-    if (status == GM_OK) status = gm_out_open(&out, path, err);
-    if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
+    if (status == GM_OK) status = gm_file_write(path, b.data, b.size, err);
     gm_buffer_free(&b);
     return status;
 }

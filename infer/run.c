@@ -65,18 +65,15 @@ static gm_status write_state(const run *r, int32_t i, const char *ending, double
 {
     const gm_pipeline_stage *s = &r->p.stages[i];
     char *path = state_path(r, s, ending);
-    gm_out out = { 0 };
     gm_buffer b = { 0 };
-    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "out of memory for a path") : gm_out_open(&out, path, err);
+    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "out of memory for a path") : GM_OK;
     if (status == GM_OK) status = gm_buffer_printf(&b, err, "{\"fingerprint\": \"%s\", \"seconds\": %.1f, \"command\": [", r->fingerprint[i], seconds);
     for (int32_t k = 0; k < s->count && status == GM_OK; k++) {
         if (k > 0) status = gm_buffer_add(&b, ", ", 2, err);
         if (status == GM_OK) status = gm_buffer_json_string(&b, s->words[k], err);
     }
     if (status == GM_OK) status = gm_buffer_add(&b, "]}\n", 3, err);
-    if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
+    if (status == GM_OK) status = gm_file_write(path, b.data, b.size, err);
     gm_buffer_free(&b);
     gm_free(path);
     return status;

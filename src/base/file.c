@@ -220,6 +220,25 @@ void gm_out_abort(gm_out *o)
     forget(o);
 }
 
+gm_status gm_file_write(const char *path, const void *bytes, size_t size, gm_err *err)
+{
+    gm_out out = { 0 };
+    gm_status status = gm_out_open(&out, path, err);
+    if (status == GM_OK) status = gm_out_write(&out, bytes, size, err);
+    if (status == GM_OK) status = gm_out_commit(&out, err);
+    gm_out_abort(&out);
+    return status;
+}
+
+gm_status gm_file_write_in(const char *folder, const char *name, const void *bytes, size_t size, gm_err *err)
+{
+    char *path = gm_path_join(folder, name);
+    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
+    const gm_status status = gm_file_write(path, bytes, size, err);
+    gm_free(path);
+    return status;
+}
+
 bool gm_path_exists(const char *path)
 {
     struct stat info;

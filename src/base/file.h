@@ -36,6 +36,10 @@ gm_status gm_out_printf(gm_out *o, gm_err *err, const char *format, ...) GM_PRIN
 gm_status gm_out_commit(gm_out *o, gm_err *err); /* flush, fsync, rename; closes in any case */
 void gm_out_abort(gm_out *o);                    /* removes the part; takes a closed or zeroed one */
 
+/* All of a file at once, beside its name and renamed; in a folder that is there. */
+gm_status gm_file_write(const char *path, const void *bytes, size_t size, gm_err *err);
+gm_status gm_file_write_in(const char *folder, const char *name, const void *bytes, size_t size, gm_err *err);
+
 bool gm_path_exists(const char *path);
 bool gm_path_is_dir(const char *path);
 gm_status gm_make_dirs(const char *path, gm_err *err); /* mkdir -p */

@@ -22,19 +22,6 @@ static gm_status read_in(const char *folder, const char *name, char **bytes, siz
     return status;
 }
 
-static gm_status write_in(const char *folder, const char *name, const char *bytes, size_t size, gm_err *err)
-{
-    gm_out out = { 0 };
-    char *path = gm_path_join(folder, name);
-    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    gm_status status = gm_out_open(&out, path, err);
-    if (status == GM_OK) status = gm_out_write(&out, bytes, size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    gm_out_abort(&out);
-    gm_free(path);
-    return status;
-}
-
 /* Sizes of the encoder from the text that the model holds, checked against its tokenizer. */
 static gm_status understand(gm_model *m, const char *folder, gm_err *err)
 {
@@ -244,12 +231,12 @@ gm_status gm_model_save(const gm_model *m, const char *folder, gm_err *err)
     gm_status status = weights != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     if (status == GM_OK) status = write_description(m, &description, err);
     if (status == GM_OK) status = gm_params_save(&m->params, weights, NULL, 0, err);
-    if (status == GM_OK) status = write_in(folder, "config.json", m->config_json, m->config_size, err);
+    if (status == GM_OK) status = gm_file_write_in(folder, "config.json", m->config_json, m->config_size, err);
     for (int32_t i = 0; i < gm_tokenizer_file_count(m->tokenizer) && status == GM_OK; i++) {
         const gm_tokenizer_file f = gm_tokenizer_file_at(m->tokenizer, i);
-        status = write_in(folder, f.name, f.bytes, f.size, err);
+        status = gm_file_write_in(folder, f.name, f.bytes, f.size, err);
     }
-    if (status == GM_OK) status = write_in(folder, "gmner.json", description.data, description.size, err);
+    if (status == GM_OK) status = gm_file_write_in(folder, "gmner.json", description.data, description.size, err);
     gm_buffer_free(&description);
     gm_free(weights);
     return status;

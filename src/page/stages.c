@@ -205,13 +205,9 @@ static gm_status add_all(gm_buffer *out, const char *title, const gm_stage_repor
 
 gm_status gm_stages_page(const char *title, const gm_stage_report *parts, int32_t count, const char *path, gm_err *err)
 {
-    gm_out file = { 0 };
     gm_buffer out = { 0 };
     gm_status status = add_all(&out, title, parts, count, err);
-    if (status == GM_OK) status = gm_out_open(&file, path, err);
-    if (status == GM_OK) status = gm_out_write(&file, out.data, out.size, err);
+    if (status == GM_OK) status = gm_file_write(path, out.data, out.size, err);
     gm_buffer_free(&out);
-    if (status == GM_OK) return gm_out_commit(&file, err);
-    gm_out_abort(&file);
     return status;
 }
