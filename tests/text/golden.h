@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "text/pieces.h"
+#include "text/tokenizer.h"
 
 enum { GOLDEN_WORDS_MAX = 1024, GOLDEN_COLUMNS_MAX = 8 };
 
@@ -100,6 +101,30 @@ typedef struct sentence {
     char *text; /* the words joined by one blank */
     size_t length, capacity;
 } sentence;
+
+/* Each word alone into column `words`, and the words as sentences of each of the golden file's lengths into the columns behind. */
+static void add_words(const gm_tokenizer *t, const sentence *s, block *b, int words, int columns, counts *c)
+{
+    gm_pieces p = { 0 };
+    for (int32_t i = 0; i < s->count; i++) {
+        p.count = 0;
+        assert_ok(gm_tokenizer_encode(t, s->words[i], strlen(s->words[i]), &p, &err));
+        add_pieces(&b->column[words], &p);
+        c->pieces_of_words += (int)p.count;
+        c->words_without_pieces += p.count == 0;
+    }
+    gm_pieces_free(&p);
+    int column = words + 1;
+    const cJSON *length;
+    cJSON_ArrayForEach(length, field(golden, "max_len"))
+    {
+        gm_encoded e;
+        assert_ok(gm_tokenizer_sentence(t, s->words, s->count, length->valueint, &e, &err));
+        add_sentence(&b->column[column++], &e);
+        gm_encoded_free(&e);
+    }
+    assert_int_equal(column, columns);
+}
 
 static void join(sentence *s)
 {

@@ -7,7 +7,7 @@
 
 #include "text/tokenizer.h"
 
-enum { TEXTS, WORDS, FIRST_LENGTH, COLUMNS = 4 };
+enum { TEXTS, WORDS, COLUMNS = 4 };
 
 static const cJSON *kind; /* the one under test */
 static gm_tokenizer *tokenizer;
@@ -18,24 +18,8 @@ static void look(const sentence *s, block *b, counts *c)
     assert_ok(gm_tokenizer_encode(tokenizer, s->text, s->length, &p, &err));
     add_pieces(&b->column[TEXTS], &p);
     c->pieces_of_texts += (int)p.count;
-    for (int32_t i = 0; i < s->count; i++) {
-        p.count = 0;
-        assert_ok(gm_tokenizer_encode(tokenizer, s->words[i], strlen(s->words[i]), &p, &err));
-        add_pieces(&b->column[WORDS], &p);
-        c->pieces_of_words += (int)p.count;
-        c->words_without_pieces += p.count == 0;
-    }
     gm_pieces_free(&p);
-    int column = FIRST_LENGTH;
-    const cJSON *length;
-    cJSON_ArrayForEach(length, field(golden, "max_len"))
-    {
-        gm_encoded e;
-        assert_ok(gm_tokenizer_sentence(tokenizer, s->words, s->count, length->valueint, &e, &err));
-        add_sentence(&b->column[column++], &e);
-        gm_encoded_free(&e);
-    }
-    assert_int_equal(column, COLUMNS);
+    add_words(tokenizer, s, b, WORDS, COLUMNS, c);
 }
 
 static void real_text_has_the_same_ids_and_bytes(void **state)

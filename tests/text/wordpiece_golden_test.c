@@ -9,7 +9,7 @@
 #include "text/wordpiece.h"
 
 enum { MODES = 2 };
-enum { TEXTS, CASED, WORDS, FIRST_LENGTH, COLUMNS = 5 };
+enum { TEXTS, CASED, WORDS, COLUMNS = 5 };
 
 static gm_wordpiece *lower, *cased;
 static gm_tokenizer *tokenizer; /* as lower, for sentences */
@@ -28,33 +28,10 @@ static void add_whole_text(const sentence *s, block *b, counts *c)
     gm_pieces_free(&p);
 }
 
-static void add_each_word(const sentence *s, block *b, counts *c)
-{
-    gm_pieces p = { 0 };
-    for (int32_t i = 0; i < s->count; i++) {
-        p.count = 0;
-        assert_ok(gm_wordpiece_encode(lower, s->words[i], strlen(s->words[i]), &p, &err));
-        add_pieces(&b->column[WORDS], &p);
-        c->pieces_of_words += (int)p.count;
-        c->words_without_pieces += p.count == 0;
-    }
-    gm_pieces_free(&p);
-    int column = FIRST_LENGTH;
-    const cJSON *length;
-    cJSON_ArrayForEach(length, field(golden, "max_len"))
-    {
-        gm_encoded e;
-        assert_ok(gm_tokenizer_sentence(tokenizer, s->words, s->count, length->valueint, &e, &err));
-        add_sentence(&b->column[column++], &e);
-        gm_encoded_free(&e);
-    }
-    assert_int_equal(column, COLUMNS);
-}
-
 static void look(const sentence *s, block *b, counts *c)
 {
     add_whole_text(s, b, c);
-    add_each_word(s, b, c);
+    add_words(tokenizer, s, b, WORDS, COLUMNS, c);
 }
 
 static void real_text_has_the_same_ids_and_bytes(void **state)
