@@ -213,6 +213,14 @@ stops "plots have nowhere to go" "${score[@]}" --pred "$d/scored.jsonl" --plots 
 stops "wrong usage: an unknown evaluator" "${score[@]}" --pred "$d/train.jsonl" --compat sake
 stops "wrong usage: bins that are none" "${score[@]}" --pred "$d/train.jsonl" --uncertainty --bins 0
 stops "wrong usage: a negative cost" "${score[@]}" --pred "$d/train.jsonl" --thresholds --call-cost -1
+ground=("$program" ground --in "$d/train.jsonl" --log-level error --out "$new")
+printf '{"url": "http://127.0.0.1:1/v1/chat/completions", "model": "m"}\n' > "$d/endpoint.json"
+stops "wrong usage: grounding without pictures" "${ground[@]}"
+stops "wrong usage: nothing to show" "${ground[@]}" --images "$d"
+stops "wrong usage: too much to show" "${ground[@]}" --images "$d" --k 33
+ground+=(--images "$d" --samples "$d/dev.jsonl" --endpoint "$d/endpoint.json" --prompts configs/prompts)
+stops "a folder of samples' pictures that is not there" "${ground[@]}" --samples-images "$d/none"
+stops "the encoder that compares samples is not there" "${ground[@]}" --encoder "$d/none"
 full() { "$program" predict --model "$run/last" --in "$d/train.jsonl" --log-level error > /dev/full; }
 if [ -e /dev/full ]; then
     full 2> "$scratch/err"
