@@ -91,6 +91,12 @@ function(gm_program)
   endif()
   add_executable(gmner ${sources})
   gm_link(gmner gm_train gm_page gm_pipeline)
+  # `gmner env` tells of what it was built.
+  string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
+  string(STRIP "${CMAKE_BUILD_TYPE} ${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_${type}}" flags)
+  set_source_files_properties(infer/env.c PROPERTIES COMPILE_OPTIONS "-include;${CMAKE_BINARY_DIR}/commit.h"
+                              COMPILE_DEFINITIONS "GM_COMPILER=\"${CMAKE_C_COMPILER_ID}\";GM_FLAGS=\"${flags}\"")
+  add_dependencies(gmner gm_commit_header)
   install(TARGETS gmner RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/infer/commands.def)
   file(STRINGS ${CMAKE_SOURCE_DIR}/infer/commands.def lines REGEX "^GM_COMMAND")

@@ -8,7 +8,11 @@ find_path(GM_CUDA_INCLUDE cublasLt.h PATHS ${GM_CUDA_TOOLKIT}/include NO_DEFAULT
 if(NOT GM_CUDA_INCLUDE)
   message(FATAL_ERROR "GM_SIM=ON: ${GM_CUDA_TOOLKIT}/include has no cublasLt.h; -DGM_CUDA_INCLUDE=folder names the toolkit's headers")
 endif()
+include(${CMAKE_CURRENT_LIST_DIR}/nccl.cmake)
 set(GM_SIM_INCLUDES ${GM_CUDA_INCLUDE} ${GM_CUDA_INCLUDE}/cccl) # cuda_fp16.h wants nv/target of CCCL
+if(GM_NCCL_INCLUDE) # its header alone: tests/gpusim/nccl.cpp stands in for the library
+  list(APPEND GM_SIM_INCLUDES ${GM_NCCL_INCLUDE})
+endif()
 
 set(GM_SIM_WARNINGS -Wall -Wno-unknown-pragmas)
 if(GM_WERROR)
@@ -136,6 +140,10 @@ function(gm_sim_tests)
     gm_sim_test(defects ${variant})
     gm_sim_test(runtime ${variant})
     gm_sim_test(lt ${variant})
+    if(GM_NCCL_INCLUDE)
+      gm_sim_test(nccl ${variant})
+      gm_sim_test(nccl ${variant} ENVIRONMENT GM_SIM_ASYNC=1)
+    endif()
     foreach(order seq rev random)
       gm_sim_test(device ${variant} ENVIRONMENT GM_SIM_ORDER=${order})
     endforeach()

@@ -12,6 +12,7 @@
 #include "base/cli.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "infer/shard.h"
 #include "model/look.h"
 #include "page/page.h"
 
@@ -106,6 +107,8 @@ typedef struct answering {
     int32_t tokens; /* of a packed batch */
     gm_buffer kept; /* all answers, for the page */
     bool keeps;
+    FILE *to;
+    gm_sha256 sum;  /* of all answers, for the note of a shard */
 } answering;
 
 static gm_status make_room(answering *a, gm_err *err)
@@ -146,8 +149,9 @@ static gm_status write_answers(answering *a, gm_err *err)
         answer.entity_count = a->found[i];
         status = gm_record_write(&answer, &out, err);
     }
-    if (status == GM_OK && out.size > 0 && (fwrite(out.data, 1, out.size, stdout) != out.size || fflush(stdout) != 0))
-        status = gm_fail(err, GM_ERR_IO, "stdout: cannot be written: %s", strerror(errno));
+    if (status == GM_OK && out.size > 0 && (fwrite(out.data, 1, out.size, a->to) != out.size || fflush(a->to) != 0))
+        status = gm_fail(err, GM_ERR_IO, "%s: cannot be written: %s", a->to == stdout ? "stdout" : "--out", strerror(errno));
+    if (status == GM_OK && out.size > 0) gm_sha256_add(&a->sum, out.data, out.size);
     if (status == GM_OK && a->keeps) status = gm_buffer_add(&a->kept, out.data, out.size, err);
     gm_buffer_free(&out);
     return status;
@@ -178,26 +182,7 @@ static gm_status answer(answering *a, gm_err *err)
     return status;
 }
 
-/* Which lines are this shard's: line k (from 0) of n shards belongs to shard k mod n. */
-typedef struct shard {
-    int64_t index, count;
-} shard;
-
-static gm_status parse_shard(const char *text, shard *s, gm_err *err)
-{
-    char left[32];
-    const char *slash = strchr(text, '/');
-    if (slash == NULL || (size_t)(slash - text) >= sizeof left)
-        return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with i from 0, not \"%s\"", text);
-    memcpy(left, text, (size_t)(slash - text));
-    left[slash - text] = '\0';
-    if (gm_parse_int(left, &s->index, err) != GM_OK || gm_parse_int(slash + 1, &s->count, err) != GM_OK ||
-        s->index < 0 || s->index >= s->count)
-        return gm_fail(err, GM_ERR_USAGE, "--shard is i/n with 0 <= i < n, not \"%s\"", text);
-    return GM_OK;
-}
-
-static gm_status answer_feed(answering *a, feed *f, shard s, gm_err *err)
+static gm_status answer_feed(answering *a, feed *f, gm_shard s, gm_err *err)
 {
     enum { MAX_WAITING = 1024 };
     for (int64_t record = 0;; record++) {
@@ -244,7 +229,7 @@ static void free_answering(answering *a)
 }
 
 typedef struct settings {
-    const char *model, *in, *device, *isa, *shard, *precision;
+    const char *model, *in, *out, *device, *isa, *shard, *precision;
     const char *images, *regions, *features, *vision, *html;
     const char *layers; /* heads, a number or all */
     double dropout;
@@ -267,19 +252,46 @@ static gm_status parse_sampling(const settings *o, gm_sampling *s, gm_err *err)
     return GM_OK;
 }
 
+/* The note beside the shard's file: what merging asks of all shards to be the same. */
+static gm_status write_note(const settings *o, const gm_backend *b, const gm_model *m, gm_shard s, answering *a, gm_err *err)
+{
+    gm_shard_note note = { .shard = s, .records = a->answered };
+    gm_shard_hex(&a->sum, note.sha256);
+    gm_shard_name_model(m, note.model);
+    (void)snprintf(note.settings, sizeof note.settings, "%s %s %s, %lld samples of %s at %g by seed %llu%s", b->name, b->isa, o->precision, (long long)o->samples,
+                   o->layers, o->dropout, (unsigned long long)o->seed, a->look != NULL ? ", with pictures" : "");
+    return gm_shard_note_write(&note, o->out, err);
+}
+
+/* Answers go to stdout as they are made, or to a file that has its name only when it is whole. */
+static gm_status answer_into(const settings *o, const gm_backend *b, const gm_model *m, gm_shard s, answering *a, feed *f, gm_err *err)
+{
+    gm_out out = { 0 };
+    a->to = stdout;
+    gm_sha256_begin(&a->sum);
+    if (o->out == NULL || strcmp(o->out, "-") == 0) return answer_feed(a, f, s, err);
+    GM_TRY(gm_out_open(&out, o->out, err));
+    a->to = out.file;
+    gm_status status = answer_feed(a, f, s, err);
+    if (status == GM_OK && o->shard != NULL) status = write_note(o, b, m, s, a, err);
+    if (status == GM_OK) return gm_out_commit(&out, err);
+    gm_out_abort(&out);
+    return status;
+}
+
 static gm_status predict(const settings *o, gm_err *err)
 {
     gm_backend backend;
     gm_model model = { 0 };
     gm_workers workers = { 0 };
-    shard s = { 0, 1 };
     feed f = { .fd = -1 };
     gm_look *look = NULL;
+    gm_shard s = { 0, 1 };
     if (o->threads < 1 || o->threads > 1024)
         return gm_fail(err, GM_ERR_USAGE, "--threads is 1 to 1024, not %lld", (long long)o->threads);
     if (o->tokens < 16 || o->tokens > 1 << 20)
         return gm_fail(err, GM_ERR_USAGE, "--tokens is 16 to %d, not %lld", 1 << 20, (long long)o->tokens);
-    if (o->shard != NULL) GM_TRY(parse_shard(o->shard, &s, err));
+    if (o->shard != NULL) GM_TRY(gm_shard_parse(o->shard, &s, err));
     if (strcmp(o->precision, "fp32") != 0 && strcmp(o->precision, "bf16") != 0)
         return gm_fail(err, GM_ERR_USAGE, "--precision is fp32 or bf16, not \"%s\"", o->precision);
     gm_sampling sampling;
@@ -296,7 +308,7 @@ static gm_status predict(const settings *o, gm_err *err)
     if (status == GM_OK) status = gm_look_open_for(&model, o->images, o->regions, o->features, o->vision, &look, err);
     if (status == GM_OK) status = open_feed(&f, o->in, err);
     answering a = { .model = &model, .workers = &workers, .look = look, .tokens = (int32_t)o->tokens, .keeps = o->html != NULL };
-    if (status == GM_OK) status = answer_feed(&a, &f, s, err);
+    if (status == GM_OK) status = answer_into(o, &backend, &model, s, &a, &f, err);
     if (status == GM_OK && o->html != NULL) status = write_page(&a, o->images, o->html, err);
     if (status == GM_OK)
         gm_log(GM_LOG_INFO, "predict", "%lld records, %lld of them cut at the model's length", (long long)a.answered,
@@ -322,6 +334,7 @@ static int predict_main(int argc, char **argv)
     gm_option options[] = {
         { "model", GM_OPT_STR, &o.model, "DIR", "run folder (its best/) or model folder", true },
         { "in", GM_OPT_STR, &o.in, "FILE", "records, one a line; - is stdin", false },
+        { "out", GM_OPT_STR, &o.out, "FILE", "where predictions go when all are made, with a note for gmner merge beside a shard; default: stdout, as they are made", false },
         { "images", GM_OPT_STR, &o.images, "DIR", "folder of the pictures that records name, for a model that sees them", false },
         { "regions", GM_OPT_STR, &o.regions, "PATH", "proposals: folder of <image>.npz, or a .jsonl of boxes; else windows of several sizes", false },
         { "features", GM_OPT_STR, &o.features, "DIR", "folder where features of regions are kept from run to run", false },

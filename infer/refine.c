@@ -1,37 +1,21 @@
-/* gmner refine: the parts of predictions that are unsure are handed to a corrector, and what it says is put in. Here the corrector is an oracle made
- * of gold, which tells what delegation could reach at best. */
-#include <math.h>
-#include <stdio.h>
+/* gmner refine: the parts of predictions that are unsure are handed to a corrector, and what it says is put in. A corrector is a language model
+ * behind an endpoint, recorded answers of one, or an oracle made of gold, which tells what delegation could reach at best. */
+#include "infer/refine.h"
+
 #include <string.h>
 
-#include "base/cli.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "mllm/correct.h"
 
 static int refine_main(int argc, char **argv);
 const gm_command gm_refine_command = { "refine", "has unsure parts of predictions corrected",
-                                       "gmner refine --in FILE --gold FILE [--out DIR | --sweep] [--calls N | --share X | --threshold-span X ...]", refine_main };
+                                       "gmner refine --in FILE --out DIR --endpoint FILE [--images DIR] [--cache FILE] [--calls N | --share X | --thresholds FILE]\n"
+                                       "       gmner refine --in FILE --gold FILE [--answers FILE] [--out DIR] [--sweep]", refine_main };
 
-enum { DRAWS = 20, STEPS = 10 };
+/* ---- input ---- */
 
-typedef struct settings {
-    const char *in, *out, *gold, *corrector;
-    bool is_sweep, never_removes, without_regions;
-    double share;
-    int64_t calls;
-    gm_thresholds thresholds;
-} settings;
-
-/* The predictions as records and as the lines that they came from: what is not touched is written out as it was. */
-typedef struct input {
-    gm_records pred, gold;
-    char **lines;
-    size_t count, capacity;
-} input;
-
-static gm_status add_line(input *in, const gm_lines *l, gm_err *err)
+static gm_status add_line(refine_input *in, const gm_lines *l, gm_err *err)
 {
     gm_record r;
     GM_TRY(gm_record_parse(l->line, l->length, &r, err));
@@ -43,7 +27,7 @@ static gm_status add_line(input *in, const gm_lines *l, gm_err *err)
     return in->lines[in->count++] != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a line");
 }
 
-static gm_status read_lines(const char *path, gm_lines *l, input *in, gm_err *err)
+static gm_status read_lines(const char *path, gm_lines *l, refine_input *in, gm_err *err)
 {
     for (;;) {
         bool have;
@@ -55,181 +39,155 @@ static gm_status read_lines(const char *path, gm_lines *l, input *in, gm_err *er
     return gm_records_check_ids(&in->pred, path, err);
 }
 
-static gm_status read_input(const settings *s, input *in, gm_err *err)
+static gm_status read_input(const refine_settings *s, refine_input *in, gm_err *err)
 {
     gm_lines l;
     GM_TRY(gm_lines_open(&l, s->in, err));
     const gm_status status = read_lines(s->in, &l, in, err);
     gm_lines_close(&l);
-    if (status != GM_OK || s->gold == NULL) return status;
-    return gm_records_load(s->gold, &in->gold, err);
+    if (status != GM_OK) return status;
+    if (s->gold != NULL) GM_TRY(gm_records_load(s->gold, &in->gold, err));
+    if (s->types == NULL) return gm_type_set_of(&in->pred, &in->types, err);
+    return gm_type_set_parse(s->types, &in->types, err) == GM_OK ? GM_OK : gm_fail_at(err, "--types");
 }
 
-static void free_input(input *in)
+static void free_input(refine_input *in)
 {
     gm_records_free(&in->pred);
     gm_records_free(&in->gold);
     for (size_t i = 0; i < in->count; i++) gm_free(in->lines[i]);
     gm_free(in->lines);
+    gm_type_set_free(&in->types);
 }
 
-static gm_route_options route_of(const settings *s)
+gm_route_options refine_route_of(const refine_settings *s)
 {
     return (gm_route_options){ .thresholds = s->thresholds, .calls = s->calls, .share = s->share, .asks = { true, true, !s->without_regions } };
 }
 
-/* ---- one run ---- */
-
-static gm_status write_records(const input *in, const gm_corrections *c, const gm_records *now, const char *folder, gm_err *err)
+gm_status refine_open_answers(const refine_settings *s, const refine_input *in, gm_recorded **to, gm_err *err)
 {
-    gm_out out = { 0 };
-    gm_buffer b = { 0 };
-    char *path = gm_path_join(folder, "predictions.jsonl");
-    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(&out, path, err);
-    for (size_t i = 0; i < in->count && status == GM_OK; i++) {
-        b.size = 0;
-        if (gm_correct_has_touched(c, i)) status = gm_record_write(&now->items[i], &b, err);
-        else status = gm_buffer_printf(&b, err, "%s\n", in->lines[i]);
-        if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
+    gm_recorded_counts n;
+    GM_TRY(gm_recorded_open(&in->pred, &in->types, to, err));
+    const gm_status status = gm_recorded_read(*to, s->answers, &n, err);
+    if (status != GM_OK) {
+        gm_recorded_free(*to);
+        *to = NULL;
+        return status;
     }
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
-    gm_buffer_free(&b);
-    gm_free(path);
-    return status;
+    gm_log(GM_LOG_INFO, "refine", "%s: %lld answers about these predictions, %lld about others", s->answers, (long long)n.answers, (long long)n.strange);
+    return GM_OK;
 }
 
-static gm_status add_scores(const gm_records *gold, const gm_records *pred, const char *name, gm_buffer *b, gm_err *err)
+/* ---- correctors ---- */
+
+static gm_status by_oracle(const refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
 {
-    const gm_eval_options how = { .iou = 0.5 };
-    gm_metrics m;
-    GM_TRY(gm_evaluate(gold, pred, &how, &m, err));
-    gm_status status = gm_buffer_printf(b, err, ", \"%s\": {\"mner\": ", name);
-    if (status == GM_OK) status = gm_score_json(m.mner, b, err);
-    if (status == GM_OK) status = gm_buffer_printf(b, err, ", \"gmner\": ");
-    if (status == GM_OK) status = gm_score_json(m.gmner, b, err);
-    if (status == GM_OK) status = gm_buffer_printf(b, err, "}");
-    gm_metrics_free(&m);
+    gm_oracle *oracle;
+    o->corrector = "oracle";
+    GM_TRY(gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err));
+    const gm_status status = gm_correct_all(&in->pred, &o->route, gm_oracle_ask, oracle, &o->c, &o->now, err);
+    gm_oracle_free(oracle);
     return status;
 }
 
-static gm_status write_report(const input *in, const gm_route *route, const gm_corrections *c, const gm_records *now, const char *folder, gm_err *err)
+static gm_status by_answers(const refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
 {
-    const gm_correct_counts n = gm_correct_count(c);
-    gm_buffer b = { 0 };
-    gm_out out = { 0 };
-    char *path = gm_path_join(folder, "report.json");
-    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : GM_OK;
-    if (status == GM_OK) status = gm_buffer_printf(&b, err, "{\"samples\": %zu, \"entities\": %zu, \"delegated\": %zu", in->count, route->entities, route->delegated);
-    for (int p = 0; p < GM_PARTS && status == GM_OK; p++)
-        status = gm_buffer_printf(&b, err, ", \"%s\": {\"asked\": %lld, \"corrected\": %lld, \"kept\": %lld, \"refused\": %lld, \"failed\": %lld}", gm_part_names[p],
-                                  (long long)n.asked[p], (long long)n.corrected[p], (long long)n.kept[p], (long long)n.refused[p], (long long)n.failed[p]);
-    if (status == GM_OK) status = gm_buffer_printf(&b, err, ", \"removed\": %lld, \"clashed\": %lld", (long long)n.removed, (long long)n.clashed);
-    if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, &in->pred, "before", &b, err);
-    if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, now, "after", &b, err);
-    if (status == GM_OK) status = gm_buffer_printf(&b, err, "}\n");
-    if (status == GM_OK) status = gm_out_open(&out, path, err);
-    if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
-    gm_buffer_free(&b);
-    gm_free(path);
+    gm_recorded *answers;
+    o->corrector = "answers";
+    GM_TRY(refine_open_answers(s, in, &answers, err));
+    const gm_status status = gm_correct_all(&in->pred, &o->route, gm_recorded_ask, answers, &o->c, &o->now, err);
+    gm_recorded_free(answers);
     return status;
 }
 
-static gm_status no_corrector(void *user, const gm_question *q, gm_reply *reply, gm_err *err)
+static gm_status nobody(void *user, const gm_question *q, gm_reply *reply, gm_err *err)
 {
     (void)user;
     (void)q;
     (void)reply;
-    return gm_fail(err, GM_ERR_USAGE, "something is delegated, but there is no corrector: give --gold FILE for the oracle, or --calls 0");
+    return gm_fail(err, GM_ERR_USAGE, "something is delegated, but there is no corrector: give --endpoint FILE, --answers FILE, --gold FILE for the oracle, or --calls 0");
 }
 
-static gm_status refine(const settings *s, const input *in, gm_err *err)
+static gm_status pump(refine_settings *s, const refine_input *in, const char *prompts, gm_recorded *record, refine_outcome *o, gm_err *err)
 {
-    const gm_route_options how = route_of(s);
-    gm_route route = { 0 };
-    gm_corrections *c = NULL;
-    gm_oracle *oracle = NULL;
-    const gm_records *now;
-    gm_status status = gm_make_dirs(s->out, err);
-    if (status == GM_OK) status = gm_route_make(&in->pred, &how, &route, err);
-    if (status == GM_OK && in->gold.count > 0) status = gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err);
-    if (status == GM_OK) status = gm_correct_all(&in->pred, &route, oracle != NULL ? gm_oracle_ask : no_corrector, oracle, &c, &now, err);
-    if (status == GM_OK) status = write_records(in, c, now, s->out, err);
-    if (status == GM_OK) status = write_report(in, &route, c, now, s->out, err);
+    const gm_asking_options how = { .endpoint = &s->stage.endpoint, .prompts = prompts, .images = s->images, .types = &in->types, .thresholds = s->thresholds, .record = record };
+    gm_asking *asking;
+    GM_TRY(gm_asking_open(&how, &in->pred, o->c, &asking, err));
+    const gm_status status = gm_stage_ask(&s->stage, o->route.calls[0] + o->route.calls[1] + o->route.calls[2], gm_asking_next, gm_asking_got, asking, err);
+    o->without_picture = gm_asking_without_picture(asking);
+    gm_asking_free(asking);
+    return status;
+}
+
+static gm_status by_endpoint(refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
+{
+    char *prompts = NULL;
+    gm_recorded *record = NULL;
+    o->corrector = "endpoint";
+    if (o->route.calls[GM_PART_REGION] > 0 && s->images == NULL)
+        return gm_fail(err, GM_ERR_USAGE, "regions are handed on, and a model must see the picture: give --images DIR, or --without-regions");
+    if (s->images != NULL && !gm_path_is_dir(s->images)) return gm_fail(err, GM_ERR_IO, "images: there is no folder %s", s->images);
+    gm_status status = gm_stage_open(&s->stage, "refine", err);
+    if (status == GM_OK) status = gm_stage_prompts(&s->stage, &prompts, err);
+    if (status == GM_OK && s->record != NULL) status = gm_recorded_open(&in->pred, &in->types, &record, err);
+    if (status == GM_OK) status = gm_correct_begin(&in->pred, &o->route, &o->c, err);
+    if (status == GM_OK) status = pump(s, in, prompts, record, o, err);
+    if (status == GM_OK) gm_stage_tell(&s->stage);
+    if (status == GM_OK) status = gm_correct_end(o->c, &o->now, err);
+    if (status == GM_OK && record != NULL && !s->stage.is_estimate) status = gm_recorded_write(record, s->record, err);
+    gm_recorded_free(record);
+    gm_free(prompts);
+    return status;
+}
+
+static gm_status refine(refine_settings *s, const refine_input *in, gm_err *err)
+{
+    const gm_route_options how = refine_route_of(s);
+    refine_outcome o = { .corrector = "none" };
+    GM_TRY(gm_route_make(&in->pred, &how, &o.route, err));
+    gm_status status;
+    if (o.route.delegated == 0) status = gm_correct_all(&in->pred, &o.route, nobody, NULL, &o.c, &o.now, err);
+    else if (s->stage.endpoint_path != NULL) status = by_endpoint(s, in, &o, err);
+    else if (s->answers != NULL) status = by_answers(s, in, &o, err);
+    else if (in->gold.count > 0) status = by_oracle(s, in, &o, err);
+    else status = nobody(NULL, NULL, NULL, err);
+    if (status == GM_OK && !s->stage.is_estimate) status = refine_write(s, in, &o, err);
     if (status == GM_OK)
-        gm_log(GM_LOG_INFO, "refine", "%zu of %zu entities delegated, %lld calls", route.delegated, route.entities,
-               (long long)(route.calls[0] + route.calls[1] + route.calls[2]));
-    gm_correct_free(c);
-    gm_oracle_free(oracle);
-    gm_route_free(&route);
+        gm_log(GM_LOG_INFO, "refine", "%zu of %zu entities delegated, %lld calls", o.route.delegated, o.route.entities,
+               (long long)(o.route.calls[0] + o.route.calls[1] + o.route.calls[2]));
+    gm_correct_free(o.c);
+    gm_route_free(&o.route);
     return status;
 }
 
-/* ---- the sweep ---- */
+/* ---- the command ---- */
 
-static gm_status f1_of(const input *in, const gm_route_options *how, gm_oracle *oracle, double *f1, gm_err *err)
+static gm_status check(refine_settings *s, gm_err *err)
 {
-    const gm_eval_options eval = { .iou = 0.5 };
-    gm_route route;
-    gm_corrections *c = NULL;
-    const gm_records *now;
-    gm_metrics m;
-    GM_TRY(gm_route_make(&in->pred, how, &route, err));
-    gm_status status = gm_correct_all(&in->pred, &route, gm_oracle_ask, oracle, &c, &now, err);
-    if (status == GM_OK) status = gm_evaluate(&in->gold, now, &eval, &m, err);
-    if (status == GM_OK) {
-        *f1 = 100.0 * gm_f1(m.mner);
-        gm_metrics_free(&m);
-    }
-    gm_correct_free(c);
-    gm_route_free(&route);
-    return status;
-}
-
-static gm_status sweep_row(const input *in, gm_route_options how, gm_oracle *oracle, gm_err *err)
-{
-    double by[2], sum = 0, squares = 0;
-    for (int k = 0; k < 2; k++) {
-        how.by = k == 0 ? GM_ROUTE_BY_UNCERTAINTY : GM_ROUTE_BY_SOFTMAX;
-        GM_TRY(f1_of(in, &how, oracle, &by[k], err));
-    }
-    how.by = GM_ROUTE_BY_CHANCE;
-    for (how.seed = 0; how.seed < DRAWS; how.seed++) {
-        double f1;
-        GM_TRY(f1_of(in, &how, oracle, &f1, err));
-        sum += f1;
-        squares += f1 * f1;
-    }
-    const double mean = sum / DRAWS, variance = fmax(0.0, (squares - sum * mean) / (DRAWS - 1));
-    printf("%5.0f %%  %11.2f  %11.2f  %7.2f +- %.2f\n", 100.0 * how.share, by[0], by[1], mean, sqrt(variance));
-    return GM_OK;
-}
-
-static gm_status sweep(const settings *s, const input *in, gm_err *err)
-{
-    gm_oracle *oracle;
-    gm_route_options how = route_of(s);
-    GM_TRY(gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err));
-    gm_status status = GM_OK;
-    how.calls = -1;
-    printf("delegated  uncertainty  max-softmax  by chance (%d draws)     MNER F1, corrected by the oracle\n", (int)DRAWS);
-    for (int step = 0; step <= STEPS && status == GM_OK; step++) {
-        how.share = (double)step / STEPS;
-        status = sweep_row(in, how, oracle, err);
-    }
-    gm_oracle_free(oracle);
-    return status;
-}
-
-static gm_status check(const settings *s, gm_err *err)
-{
-    if (strcmp(s->corrector, "oracle") != 0) return gm_fail(err, GM_ERR_USAGE, "--corrector is \"%s\"; this release has oracle", s->corrector);
+    const bool has_endpoint = s->stage.endpoint_path != NULL;
+    int score = 0;
+    while (score < GM_SCORES && strcmp(s->score_name, gm_score_names[score]) != 0) score++;
+    s->score = (gm_score_kind)score;
+    if (score == GM_SCORES) return gm_fail(err, GM_ERR_USAGE, "--score is \"%s\"; it is mner, eeg, gmner, fine-mner or fmnerg", s->score_name);
+    if (has_endpoint && s->answers != NULL) return gm_fail(err, GM_ERR_USAGE, "--endpoint and --answers are two correctors: give one of them");
+    if (s->is_sweep && has_endpoint) return gm_fail(err, GM_ERR_USAGE, "--sweep asks nobody: record the answers first (--share 1 --record FILE), then give them by --answers FILE");
     if (s->is_sweep && s->gold == NULL) return gm_fail(err, GM_ERR_USAGE, "--sweep compares with gold: give --gold FILE");
-    if (!s->is_sweep && s->out == NULL) return gm_fail(err, GM_ERR_USAGE, "--out DIR is missing: the corrected predictions go there");
+    if (!s->is_sweep && s->out == NULL && !s->stage.is_estimate) return gm_fail(err, GM_ERR_USAGE, "--out DIR is missing: the corrected predictions go there");
+    if ((s->record != NULL || s->stage.is_estimate) && !has_endpoint) return gm_fail(err, GM_ERR_USAGE, "--record and --estimate go with --endpoint");
     if (s->share > 1 || (s->share < 0 && s->share > -1)) return gm_fail(err, GM_ERR_USAGE, "--share is %g; it is 0 to 1", s->share);
-    return GM_OK;
+    if (!(s->call_cost >= 0)) return gm_fail(err, GM_ERR_USAGE, "--call-cost is %g; it is a number from 0", s->call_cost);
+    return s->thresholds_path != NULL ? gm_thresholds_read(s->thresholds_path, &s->thresholds, err) : GM_OK;
+}
+
+static gm_status run(refine_settings *s, gm_err *err)
+{
+    refine_input in = { .count = 0 };
+    GM_TRY(check(s, err));
+    gm_status status = read_input(s, &in, err);
+    if (status == GM_OK) status = s->is_sweep ? refine_sweep(s, &in, err) : refine(s, &in, err);
+    free_input(&in);
+    return status;
 }
 
 static int refine_main(int argc, char **argv)
@@ -237,27 +195,31 @@ static int refine_main(int argc, char **argv)
     gm_err err = { 0 };
     bool done = false;
     int words = 0;
-    settings s = { .corrector = "oracle", .share = -1, .calls = -1, .thresholds = { { 0.4, 0.5, 0.3 } } };
+    refine_settings s = { .score_name = "mner", .share = -1, .calls = -1, .call_cost = 0.05, .thresholds = { { 0.4, 0.5, 0.3 } } };
     gm_option options[] = {
         { "in", GM_OPT_STR, &s.in, "FILE", "predicted records with uncertainties, - for stdin", true },
         { "out", GM_OPT_STR, &s.out, "DIR", "folder of predictions.jsonl and report.json", false },
-        { "corrector", GM_OPT_STR, &s.corrector, "oracle", "who corrects: oracle takes the answers from --gold", false },
-        { "gold", GM_OPT_STR, &s.gold, "FILE", "gold records", false },
+        { "gold", GM_OPT_STR, &s.gold, "FILE", "gold records: scores before and after, and the oracle where nobody else answers", false },
+        GM_STAGE_OPTIONS(&s.stage),
+        { "images", GM_OPT_STR, &s.images, "DIR", "folder of the records' pictures", false },
+        { "types", GM_OPT_STR, &s.types, "LIST", "types to choose from, PER,LOC or person/actor,... (default: those of the predictions)", false },
+        { "answers", GM_OPT_STR, &s.answers, "FILE", "recorded answers in the place of an endpoint", false },
+        { "record", GM_OPT_STR, &s.record, "FILE", "write the endpoint's answers there", false },
         { "calls", GM_OPT_INT, &s.calls, "N", "hand on at most so many parts, the least sure entities first", false },
         { "share", GM_OPT_NUM, &s.share, "X", "hand on this share of the entities, the least sure first", false },
         { "threshold-span", GM_OPT_NUM, &s.thresholds.of[GM_PART_SPAN], "X", "without a budget: hand spans on above this uncertainty", false },
         { "threshold-type", GM_OPT_NUM, &s.thresholds.of[GM_PART_TYPE], "X", "the same for types", false },
         { "threshold-region", GM_OPT_NUM, &s.thresholds.of[GM_PART_REGION], "X", "the same for regions", false },
+        { "thresholds", GM_OPT_STR, &s.thresholds_path, "FILE", "JSON with all three, in the place of the options above", false },
         { "without-regions", GM_OPT_FLAG, &s.without_regions, NULL, "hand no regions on", false },
         { "keep-all", GM_OPT_FLAG, &s.never_removes, NULL, "the oracle takes no entity back", false },
-        { "sweep", GM_OPT_FLAG, &s.is_sweep, NULL, "print the share delegated against F1 instead", false },
+        { "sweep", GM_OPT_FLAG, &s.is_sweep, NULL, "print the share delegated against F1 and pick thresholds (--call-cost, --calls)", false },
+        { "score", GM_OPT_STR, &s.score_name, "NAME", "whose F1 a sweep shows: mner, eeg, gmner, fine-mner or fmnerg", false },
+        { "call-cost", GM_OPT_NUM, &s.call_cost, "X", "points of F1 that a delegated percent costs", false },
     };
     gm_status status = gm_cli_parse(&gm_refine_command, options, (int)GM_LEN(options), NULL, 0, &words, argc, argv, &done, &err);
     if (status != GM_OK || done) return gm_cli_finish(&gm_refine_command, status, &err);
-    input in = { 0 };
-    status = check(&s, &err);
-    if (status == GM_OK) status = read_input(&s, &in, &err);
-    if (status == GM_OK) status = s.is_sweep ? sweep(&s, &in, &err) : refine(&s, &in, &err);
-    free_input(&in);
+    status = run(&s, &err);
+    gm_stage_close(&s.stage);
     return gm_cli_finish(&gm_refine_command, status, &err);
 }

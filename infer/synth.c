@@ -1,4 +1,7 @@
-/* gmner synth: writes synthetic tweets as records, for first runs and tests without a data set. */
+/* gmner synth: writes synthetic tweets as records, for first runs and tests without a data set; with --llm a language model writes
+ * sentences like labelled ones (synth_llm.c). */
+#include "infer/synth_llm.h"
+
 #include <string.h>
 
 #include "base/cli.h"
@@ -7,7 +10,8 @@
 
 static int synth_main(int argc, char **argv);
 const gm_command gm_synth_command = { "synth", "writes synthetic tweets as records",
-                                      "gmner synth --out FILE --count N [--split train|dev|test] [--seed S] [--hard]",
+                                      "gmner synth --out FILE --count N [--split train|dev|test] [--seed S] [--hard]\n"
+                                      "       gmner synth --llm --in FILE --endpoint FILE --out DIR [--cache FILE] ...",
                                       synth_main };
 
 enum { AT_ONCE = 1000 }; /* records in memory */
@@ -50,7 +54,10 @@ static int synth_main(int argc, char **argv)
     gm_synth_options o = { .split = "train", .seed = 42 };
     bool done = false;
     int words = 0;
+    bool is_llm = false;
+    if (gm_synth_wants_llm(argc, argv)) return gm_synth_llm_main(argc, argv);
     gm_option options[] = {
+        { "llm", GM_OPT_FLAG, &is_llm, NULL, "have a language model write them, like labelled ones: see --llm --help", false },
         { "out", GM_OPT_STR, &path, "FILE", "where the records go, - for stdout", true },
         { "count", GM_OPT_INT, &count, "N", "how many records", true },
         { "split", GM_OPT_STR, &o.split, "train|dev|test", "dev and test also use names that train never has", false },

@@ -4,6 +4,7 @@
 
 #include "base/cli.h"
 #include "base/config.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/signals.h"
 #include "train/trainer.h"
@@ -24,9 +25,30 @@ const gm_command gm_train_command = { "train", "train the local model into a run
                                       "gmner train --config FILE --out DIR [--set KEY=VALUE]... [--resume]",
                                       train_main };
 
+/* Rank 0 speaks; the others only where something is wrong, and say who they are. */
+static void name_rank(const gm_comm *comm)
+{
+    char place[32];
+    if (gm_comm_size(comm) == 1) return;
+    snprintf(place, sizeof place, "rank %d", gm_comm_rank(comm));
+    gm_log_set_place(place);
+    if (gm_comm_rank(comm) > 0 && gm_log_is_on(GM_LOG_INFO)) gm_log_set_level(GM_LOG_WARN);
+}
+
+/* What all ranks have agreed on is said once; what one alone has met ends the others, who may be waiting for it. */
+static int finish(gm_comm *comm, gm_status status, gm_err *err)
+{
+    const bool is_own = status != GM_OK && !gm_comm_is_agreed(comm);
+    if (is_own && err->status == status) (void)gm_fail_at(err, "rank %d", gm_comm_rank(comm));
+    const int code = is_own || gm_comm_rank(comm) == 0 ? gm_cli_finish(&gm_train_command, status, err) : gm_status_exit(status);
+    if (is_own) gm_comm_abort(comm, code);
+    gm_comm_close(comm);
+    return code;
+}
+
 static int train_main(int argc, char **argv)
 {
-    const char *path = NULL, *seed_text = NULL;
+    const char *path = NULL, *seed_text = NULL, *kind = "auto";
     gm_train_options o = { .device = "cpu", .isa = "auto", .signal = gm_signal_number };
     gm_str_list sets = { 0 };
     bool print_config = false, done = false;
@@ -37,6 +59,7 @@ static int train_main(int argc, char **argv)
         { "seed", GM_OPT_STR, &seed_text, "N", "short for --set seed=N", false },
         { "resume", GM_OPT_FLAG, &o.resume, NULL, "go on from the last checkpoint in --out", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
+        { "comm", GM_OPT_STR, &kind, "NAME", "how the processes of mpirun or srun find each other: none, mpi, nccl or auto (docs/ranks.md)", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
         { "print-config", GM_OPT_FLAG, &print_config, NULL, "print every key with its value and origin, and stop",
           false },
@@ -57,9 +80,11 @@ static int train_main(int argc, char **argv)
         status = gm_fail(&err, GM_ERR_USAGE, "--out DIR is missing: name the run folder");
     else if (status == GM_OK) {
         gm_signals_catch();
-        status = gm_train(config, &o, &err);
+        status = gm_comm_open(kind, (double)gm_config_int(config, GM_KEY_COMM_TIMEOUT), &o.comm, &err);
+        name_rank(o.comm);
+        if (status == GM_OK) status = gm_train(config, &o, &err);
     }
     gm_config_destroy(config);
     gm_free((void *)sets.items);
-    return gm_cli_finish(&gm_train_command, status, &err);
+    return finish(o.comm, status, &err);
 }

@@ -8,8 +8,12 @@
 
 static const char *const names[] = { "error", "warn", "info", "debug" };
 static gm_log_level level_now = GM_LOG_INFO;
+static char place_now[32];
 
 void gm_log_set_level(gm_log_level level) { level_now = level; }
+
+void gm_log_set_place(const char *place) { snprintf(place_now, sizeof place_now, "%s%s", place[0] != '\0' ? " " : "", place); }
+
 bool gm_log_is_on(gm_log_level level) { return level <= level_now; }
 
 gm_status gm_log_parse_level(const char *text, gm_log_level *level, gm_err *err)
@@ -34,5 +38,5 @@ void gm_log(gm_log_level level, const char *area, const char *format, ...)
     struct tm parts;
     localtime_r(&now, &parts);
     strftime(clock, sizeof clock, "%H:%M:%S", &parts);
-    fprintf(stderr, "%s %s %s: %s\n", clock, names[level], area, message); /* one call: lines of threads do not mix */
+    fprintf(stderr, "%s%s %s %s: %s\n", clock, place_now, names[level], area, message); /* one call: lines of threads do not mix */
 }

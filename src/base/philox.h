@@ -24,7 +24,8 @@ typedef enum gm_site {
     GM_SITE_TEST = 67,          /* inputs of tests and benchmarks */
     GM_SITE_PAINT = 68,         /* drawn images; sample key = FNV-1a of the name of the image */
     GM_SITE_BASELINE = 69,      /* the random region of an entity; element = start << 16 ^ end */
-    GM_SITE_RETRY = 70          /* waiting time before a request is sent again; draw = the try */
+    GM_SITE_RETRY = 70,         /* waiting time before a request is sent again; draw = the try */
+    GM_SITE_SPLIT = 71          /* which samples are for development */
 } gm_site;
 
 static inline uint32_t gm_purpose(uint32_t site, uint32_t layer, uint32_t position)

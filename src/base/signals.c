@@ -15,6 +15,7 @@ void gm_signals_catch(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
 }
 
 gm_status gm_signals_check(const char *what, gm_err *err)

@@ -6,7 +6,8 @@
 
 #include "base/status.h"
 
-/* From now on the first SIGINT or SIGTERM only sets *gm_signal_number; a second one ends the program at once. */
+/* From now on the first SIGINT, SIGTERM or SIGUSR1 (which mpirun passes on without ending the job) only sets
+ * *gm_signal_number; a second one ends the program at once. */
 void gm_signals_catch(void);
 extern const volatile sig_atomic_t *const gm_signal_number; /* 0: none came */
 

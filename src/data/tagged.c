@@ -1,4 +1,4 @@
-/* Reading tagged text. Samples end at an empty line, at the next IMGID line or at the end of the file. Tags are read
+/* Reading and writing tagged text. Samples end at an empty line, at the next IMGID line or at the end of the file. Tags are read
  * leniently: an I- without its B- begins an entity and is counted, which gives the published entity counts; any other
  * surprise is an error with path:line. Tokens are taken as they stand, whatever characters they hold. */
 #include "data/tagged.h"
@@ -281,4 +281,32 @@ gm_status gm_tagged_read(const gm_tagged_format *format, const char *path, const
     gm_id_set_free(&t.ids);
     gm_lines_close(&t.lines);
     return status;
+}
+
+/* ---- writing ---- */
+
+/* The entity that word w belongs to, or NULL; GM_ERR_DATA where there are two. */
+static gm_status entity_at(const gm_record *r, int32_t w, const gm_entity **e, gm_err *err)
+{
+    *e = NULL;
+    for (int32_t k = 0; k < r->entity_count; k++) {
+        if (w < r->entities[k].start || w > r->entities[k].end) continue;
+        if (*e != NULL)
+            return gm_fail(err, GM_ERR_DATA, "record \"%s\": word %d belongs to two entities, which tags cannot say", r->id, w);
+        *e = &r->entities[k];
+    }
+    return GM_OK;
+}
+
+gm_status gm_tagged_write(const gm_record *r, gm_buffer *to, gm_err *err)
+{
+    for (int32_t w = 0; w < r->token_count; w++) {
+        const gm_entity *e;
+        GM_TRY(entity_at(r, w, &e, err));
+        if (strpbrk(r->tokens[w], "\t\r\n") != NULL)
+            return gm_fail(err, GM_ERR_DATA, "record \"%s\": word %d holds a tab or a line's end", r->id, w);
+        if (e == NULL) GM_TRY(gm_buffer_printf(to, err, "%s\tO\n", r->tokens[w]));
+        else GM_TRY(gm_buffer_printf(to, err, "%s\t%c-%s\n", r->tokens[w], w == e->start ? 'B' : 'I', e->type));
+    }
+    return gm_buffer_printf(to, err, "\n");
 }

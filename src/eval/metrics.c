@@ -293,6 +293,14 @@ gm_status gm_evaluate(const gm_records *gold, const gm_records *pred, const gm_e
     return status;
 }
 
+const char *const gm_score_names[GM_SCORES] = { "mner", "eeg", "gmner", "fine-mner", "fmnerg" };
+
+gm_score gm_score_of(const gm_metrics *m, gm_score_kind kind)
+{
+    const gm_score of[GM_SCORES] = { m->mner, m->eeg, m->gmner, m->fine_mner, m->fmnerg };
+    return of[kind];
+}
+
 static void free_types(gm_type_table *t)
 {
     for (int32_t i = 0; i < t->count; i++) gm_free(t->items[i].type);

@@ -30,6 +30,10 @@ typedef struct gm_metrics {
 /* What is refused: as gm_pair_records. gm_metrics_free afterwards. */
 gm_status gm_evaluate(const gm_records *gold, const gm_records *pred, const gm_eval_options *how, gm_metrics *m, gm_err *err);
 void gm_metrics_free(gm_metrics *m);
+/* One of the scores. */
+typedef enum gm_score_kind { GM_SCORE_MNER, GM_SCORE_EEG, GM_SCORE_GMNER, GM_SCORE_FINE_MNER, GM_SCORE_FMNERG, GM_SCORES } gm_score_kind;
+extern const char *const gm_score_names[GM_SCORES];  /* as an option takes them: "fine-mner" */
+gm_score gm_score_of(const gm_metrics *m, gm_score_kind kind);
 /* {"tp":..,"n_pred":..,"n_gold":..,"p":..,"r":..,"f1":..}: also the form of metrics.jsonl. */
 gm_status gm_score_json(gm_score s, gm_buffer *out, gm_err *err);
 

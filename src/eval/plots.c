@@ -80,24 +80,30 @@ static gm_status run_gnuplot(const gm_buffer *script, gm_out *picture, gm_err *e
     return status;
 }
 
+gm_status gm_plot_draw(const char *path, const gm_buffer *script, gm_err *err)
+{
+    gm_out picture = { 0 };
+    GM_TRY(gm_out_open(&picture, path, err));
+    gm_status status = run_gnuplot(script, &picture, err);
+    if (status == GM_OK) status = gm_out_commit(&picture, err);
+    gm_out_abort(&picture);
+    return status;
+}
+
 static gm_status draw(const char *folder, const char *kind, gm_part part, const gm_buffer *script, gm_err *err)
 {
     char name[64];
-    gm_out picture = { 0 };
     snprintf(name, sizeof name, "%s-%s.png", kind, gm_part_names[part]);
     char *path = gm_path_join(folder, name);
-    gm_status status =
-        path != NULL ? gm_out_open(&picture, path, err) : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    if (status == GM_OK) status = run_gnuplot(script, &picture, err);
-    if (status == GM_OK) status = gm_out_commit(&picture, err);
-    gm_out_abort(&picture);
+    const gm_status status =
+        path != NULL ? gm_plot_draw(path, script, err) : gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     gm_free(path);
     return status;
 }
 
 /* ---- scripts ---- */
 
-static gm_status begin(gm_buffer *script, const char *title, const char *x, const char *y, gm_err *err)
+gm_status gm_plot_begin(gm_buffer *script, const char *title, const char *x, const char *y, gm_err *err)
 {
     return gm_buffer_printf(script, err,
                             "set terminal pngcairo noenhanced size 760,600 font 'sans,11' background '#ffffff'\n"
@@ -135,7 +141,7 @@ static gm_status risk_coverage(const gm_verdicts *v, const gm_doubts *d, gm_part
 {
     char title[96];
     snprintf(title, sizeof title, "%s: errors among the most certain predictions", gm_part_names[part]);
-    GM_TRY(begin(script, title, "coverage", "risk", err));
+    GM_TRY(gm_plot_begin(script, title, "coverage", "risk", err));
     GM_TRY(gm_buffer_printf(script, err, "set yrange [0:*]\n"));
     for (int m = 0; m < GM_MEASURES; m++) {
         gm_ranked *list;
@@ -162,7 +168,7 @@ static gm_status reliability(const gm_doubts *d, gm_part part, gm_buffer *script
 {
     char title[96];
     snprintf(title, sizeof title, "%s: confidence and the share of right predictions", gm_part_names[part]);
-    GM_TRY(begin(script, title, "confidence", "share of right ones; bars: share of the predictions", err));
+    GM_TRY(gm_plot_begin(script, title, "confidence", "share of right ones; bars: share of the predictions", err));
     GM_TRY(gm_buffer_printf(script, err, "set yrange [0:1.05]\n"));
     for (int m = 0; m < GM_MEASURES; m++) {
         const gm_doubt *one = &d->of[part][m];

@@ -6,8 +6,9 @@
 #include "eval/partners.h"
 
 #include <math.h>
-#include <stdlib.h>
 
+#include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 
 typedef struct one {
@@ -30,6 +31,26 @@ bool gm_delegates(const gm_uncertainty *u, const gm_thresholds *t, gm_part part)
 {
     const double norm[GM_PARTS] = { u->span_norm, u->type_norm, u->region_norm };
     return is_over(norm[part], t->of[part]);
+}
+
+gm_status gm_thresholds_read(const char *path, gm_thresholds *t, gm_err *err)
+{
+    char *text;
+    size_t size;
+    cJSON *value = NULL;
+    GM_TRY(gm_file_read(path, &text, &size, err));
+    gm_status status = gm_json_parse(text, size, &value, err) == GM_OK ? GM_OK : gm_fail_at(err, "%s", path);
+    const cJSON *inner = cJSON_GetObjectItemCaseSensitive(value, "thresholds");
+    for (int part = 0; part < GM_PARTS && status == GM_OK; part++) {
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(inner != NULL ? inner : value, gm_part_names[part]);
+        if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0))
+            status = gm_fail(err, GM_ERR_DATA, "%s: \"%s\" is no number from 0; expected {\"span\": 0.4, \"type\": 0.5, \"region\": 0.3}, or that as \"thresholds\"", path,
+                             gm_part_names[part]);
+        else t->of[part] = v->valuedouble;
+    }
+    cJSON_Delete(value);
+    gm_free(text);
+    return status;
 }
 
 /* ---- what is wrong with a prediction ---- */

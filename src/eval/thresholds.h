@@ -7,6 +7,8 @@
 
 /* A part is delegated when its normalised uncertainty is strictly larger; 1 delegates nothing. */
 typedef struct gm_thresholds { double of[GM_PARTS]; } gm_thresholds;
+/* A JSON object of span, type and region, or one that has such an object as its member "thresholds": what `gmner eval --thresholds --json` prints. */
+gm_status gm_thresholds_read(const char *path, gm_thresholds *t, gm_err *err);
 bool gm_delegates(const gm_uncertainty *u, const gm_thresholds *t, gm_part part); /* false where it is absent */
 
 typedef struct gm_delegation {

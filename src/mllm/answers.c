@@ -187,13 +187,13 @@ gm_status gm_answer_span(const char *text, size_t size, const gm_record *r, int3
 
 /* ---- type ---- */
 
-static int32_t find_type(const gm_labels *labels, const char *name)
+int32_t gm_answer_find_type(const gm_labels *labels, const char *name)
 {
     char a[128], b[128];
     if (strlen(name) > 127) return -1;
-    gm_type_normal(name, a);
+    const char *normal = gm_type_normal(name, a); /* not always in a: OTHER becomes MISC */
     for (int32_t k = 0; k < labels->count; k++)
-        if (strcasecmp(gm_type_normal(labels->names[k], b), a) == 0) return k;
+        if (strcasecmp(gm_type_normal(labels->names[k], b), normal) == 0) return k;
     return -1;
 }
 
@@ -203,7 +203,7 @@ gm_status gm_answer_type(const char *text, size_t size, const gm_labels *labels,
     const cJSON *v;
     GM_TRY(member(text, size, "corrected_type", &object, &v, err));
     gm_status status = GM_OK;
-    const int32_t k = cJSON_IsString(v) ? find_type(labels, v->valuestring) : -1;
+    const int32_t k = cJSON_IsString(v) ? gm_answer_find_type(labels, v->valuestring) : -1;
     if (!cJSON_IsString(v)) status = gm_fail(err, GM_ERR_DATA, "\"corrected_type\" is no text");
     else if (k < 0) status = gm_fail(err, GM_ERR_DATA, "\"%.80s\" is no type of the set", v->valuestring);
     else *type = k;
@@ -291,7 +291,7 @@ static gm_status take_grounded(const cJSON *object, const gm_labels *labels, con
     if (!cJSON_IsString(name) || name->valuestring[0] == '\0') return gm_fail(err, GM_ERR_DATA, "an entry of the answer lacks \"entity\"");
     to->entity = gm_strdup(name->valuestring);
     if (to->entity == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for an answer");
-    to->type = cJSON_IsString(type) ? find_type(labels, type->valuestring) : -1;
+    to->type = cJSON_IsString(type) ? gm_answer_find_type(labels, type->valuestring) : -1;
     if (to->type < 0) to->type = labels->count - 1;
     if (box != NULL && gm_answer_boxes_of(box, view, to->boxes, &to->box_count, &why) != GM_OK) {
         to->box_count = 0;

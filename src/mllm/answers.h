@@ -23,6 +23,7 @@ gm_status gm_answer_span(const char *text, size_t size, const gm_record *r, int3
 
 /* {"corrected_type": "label"}: its number in the set; case aside, and OTHER is MISC. */
 gm_status gm_answer_type(const char *text, size_t size, const gm_labels *labels, int32_t *type, gm_err *err);
+int32_t gm_answer_find_type(const gm_labels *labels, const char *name); /* -1: none of the set */
 
 enum { GM_ANSWER_BOXES = 16 };
 

@@ -22,9 +22,13 @@ gm_mllm_key gm_mllm_key_of(const char *endpoint, const char *body, size_t body_b
 
 #include <sqlite3.h>
 
-enum { VERSION = 1, BUSY_MS = 30000 };
+enum { VERSION = 2, BUSY_MS = 30000 };
 
-typedef enum query { QUERY_GET, QUERY_SENDING, QUERY_PUT, QUERY_DROP, QUERY_COUNT, QUERY_BEGIN, QUERY_COMMIT, QUERIES } query;
+typedef enum query {
+    QUERY_GET, QUERY_SENDING, QUERY_PUT, QUERY_DROP, QUERY_COUNT, QUERY_BEGIN, QUERY_COMMIT,
+    QUERY_BURY, QUERY_FORGET, QUERY_SPENT, QUERY_HELD, QUERY_SPEND, QUERY_HOLD,
+    QUERIES
+} query;
 
 static const char *const sql[QUERIES] = {
     [QUERY_GET] = "SELECT text, refusal, is_cut, tokens_in, tokens_out, latency FROM answer WHERE key = ?1",
@@ -34,18 +38,30 @@ static const char *const sql[QUERIES] = {
     [QUERY_COUNT] = "SELECT count(*) FROM answer",
     [QUERY_BEGIN] = "BEGIN IMMEDIATE",
     [QUERY_COMMIT] = "COMMIT",
+    [QUERY_BURY] = "INSERT INTO budget SELECT name, 0, sum(tokens), sum(cost) FROM held"
+                   " WHERE name = ?1 AND owner <> ?2 AND time < strftime('%s', 'now') - ?3 GROUP BY name"
+                   " ON CONFLICT (name) DO UPDATE SET tokens = tokens + excluded.tokens, cost = cost + excluded.cost",
+    [QUERY_FORGET] = "DELETE FROM held WHERE name = ?1 AND owner <> ?2 AND time < strftime('%s', 'now') - ?3",
+    [QUERY_SPENT] = "SELECT calls, tokens, cost FROM budget WHERE name = ?1",
+    [QUERY_HELD] = "SELECT 0, coalesce(sum(tokens), 0), coalesce(sum(cost), 0) FROM held WHERE name = ?1 AND owner <> ?2",
+    [QUERY_SPEND] = "INSERT INTO budget VALUES (?1, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET calls = calls + ?3, tokens = tokens + ?4, cost = cost + ?5",
+    [QUERY_HOLD] = "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?4, ?5, CAST(strftime('%s', 'now') AS INTEGER))",
 };
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS answer (key BLOB PRIMARY KEY, id TEXT NOT NULL, text TEXT NOT NULL, refusal TEXT NOT NULL,"
     " is_cut INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, latency REAL NOT NULL, time INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS sending (key BLOB PRIMARY KEY) WITHOUT ROWID;"
-    "PRAGMA user_version = 1;";
+    "CREATE TABLE IF NOT EXISTS budget (name TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens REAL NOT NULL, cost REAL NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS held (name TEXT, owner INTEGER, tokens REAL NOT NULL, cost REAL NOT NULL, time INTEGER NOT NULL,"
+    " PRIMARY KEY (name, owner));"
+    "PRAGMA user_version = 2;";
 
 struct gm_mllm_cache {
     sqlite3 *db;
     sqlite3_stmt *statement[QUERIES];
     char *path;
+    int patience_ms;
 };
 
 static gm_status failed(gm_mllm_cache *c, const char *what, gm_err *err)
@@ -54,6 +70,9 @@ static gm_status failed(gm_mllm_cache *c, const char *what, gm_err *err)
     const char *text = c->db != NULL ? sqlite3_errmsg(c->db) : "out of memory";
     if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT)
         return gm_fail(err, GM_ERR_FORMAT, "%s: %s: %s; is it the cache of another program? Name another file", c->path, what, text);
+    if (code == SQLITE_BUSY || code == SQLITE_LOCKED)
+        return gm_fail(err, GM_ERR_IO, "%s: %s: another process has kept it locked for %g s; end that one, or name another file", c->path, what,
+                       1e-3 * c->patience_ms);
     if (code == SQLITE_NOMEM) return gm_fail(err, GM_ERR_NOMEM, "%s: %s: %s", c->path, what, text);
     return gm_fail(err, GM_ERR_IO, "%s: %s: %s", c->path, what, text);
 }
@@ -74,16 +93,28 @@ static gm_status version_of(gm_mllm_cache *c, int *version, gm_err *err)
     return status;
 }
 
+/* SQLite does not wait for others here: where two make the same new file, one of them is told at once that it is locked
+ * (test many_processes_make_one_cache). */
+static gm_status use_log(gm_mllm_cache *c, gm_err *err)
+{
+    enum { PAUSE_MS = 10 };
+    for (int waited = 0; sqlite3_exec(c->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) != SQLITE_OK; waited += PAUSE_MS) {
+        if (sqlite3_errcode(c->db) != SQLITE_BUSY || waited >= c->patience_ms) return failed(c, "cannot be opened", err);
+        sqlite3_sleep(PAUSE_MS);
+    }
+    return run(c, "PRAGMA synchronous = NORMAL", "cannot be opened", err);
+}
+
 /* Processes that open a new file at the same moment take turns: the schema is made inside a transaction. */
 static gm_status make_tables(gm_mllm_cache *c, gm_err *err)
 {
     int version;
-    GM_TRY(run(c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;", "cannot be opened", err));
+    GM_TRY(use_log(c, err));
     GM_TRY(version_of(c, &version, err));
-    if (version == VERSION) return GM_OK;
+    if (version >= VERSION) return GM_OK;
     GM_TRY(run(c, "BEGIN IMMEDIATE", "cannot be written", err));
     gm_status status = version_of(c, &version, err);
-    if (status == GM_OK && version == 0) status = run(c, schema, "cannot be written", err);
+    if (status == GM_OK && version < VERSION) status = run(c, schema, "cannot be written", err);
     if (status != GM_OK) {
         sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
         return status;
@@ -96,7 +127,7 @@ static gm_status open_file(gm_mllm_cache *c, bool is_read_only, gm_err *err)
     const int mode = is_read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     int version;
     if (sqlite3_open_v2(c->path, &c->db, mode | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) return failed(c, "cannot be opened", err);
-    sqlite3_busy_timeout(c->db, BUSY_MS);
+    gm_mllm_cache_set_patience(c, BUSY_MS);
     if (!is_read_only) GM_TRY(make_tables(c, err));
     GM_TRY(version_of(c, &version, err));
     if (version != VERSION)
@@ -131,6 +162,12 @@ void gm_mllm_cache_close(gm_mllm_cache *c)
     sqlite3_close(c->db);
     gm_free(c->path);
     gm_free(c);
+}
+
+void gm_mllm_cache_set_patience(gm_mllm_cache *c, int32_t milliseconds)
+{
+    c->patience_ms = milliseconds;
+    sqlite3_busy_timeout(c->db, milliseconds);
 }
 
 /* A statement with its key; its last use is over. */
@@ -219,6 +256,53 @@ void gm_mllm_cache_rollback(gm_mllm_cache *c)
     if (sqlite3_get_autocommit(c->db) == 0) sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
+/* ---- shared budgets ---- */
+
+static sqlite3_stmt *with_purse(gm_mllm_cache *c, query q, const gm_mllm_purse *p)
+{
+    sqlite3_stmt *s = c->statement[q];
+    const int known = sqlite3_bind_parameter_count(s);
+    sqlite3_reset(s);
+    sqlite3_bind_text(s, 1, p->name, -1, SQLITE_TRANSIENT);
+    if (known >= 2) sqlite3_bind_int64(s, 2, p->owner);
+    if (known == 3) sqlite3_bind_double(s, 3, p->dead_after_s);
+    return s;
+}
+
+static gm_status read_spending(gm_mllm_cache *c, query q, const gm_mllm_purse *p, gm_mllm_spending *to, gm_err *err)
+{
+    sqlite3_stmt *s = with_purse(c, q, p);
+    const int code = sqlite3_step(s);
+    *to = (gm_mllm_spending) { 0 };
+    if (code == SQLITE_ROW) *to = (gm_mllm_spending) { sqlite3_column_int64(s, 0), sqlite3_column_double(s, 1), sqlite3_column_double(s, 2) };
+    const gm_status status = code == SQLITE_ROW || code == SQLITE_DONE ? GM_OK : failed(c, "cannot be read", err);
+    sqlite3_reset(s);
+    return status;
+}
+
+gm_status gm_mllm_cache_look(gm_mllm_cache *c, const gm_mllm_purse *p, gm_mllm_spending *spent, gm_mllm_spending *held_by_others, gm_err *err)
+{
+    GM_TRY(step(c, with_purse(c, QUERY_BURY, p), "cannot be written", err));
+    GM_TRY(step(c, with_purse(c, QUERY_FORGET, p), "cannot be written", err));
+    GM_TRY(read_spending(c, QUERY_SPENT, p, spent, err));
+    return read_spending(c, QUERY_HELD, p, held_by_others, err);
+}
+
+static gm_status write_spending(gm_mllm_cache *c, query q, const gm_mllm_purse *p, const gm_mllm_spending *what, gm_err *err)
+{
+    sqlite3_stmt *s = with_purse(c, q, p);
+    sqlite3_bind_int64(s, 3, what->calls);
+    sqlite3_bind_double(s, 4, what->tokens);
+    sqlite3_bind_double(s, 5, what->cost);
+    return step(c, s, "cannot be written", err);
+}
+
+gm_status gm_mllm_cache_charge(gm_mllm_cache *c, const gm_mllm_purse *p, const gm_mllm_spending *add, const gm_mllm_spending *held, gm_err *err)
+{
+    GM_TRY(write_spending(c, QUERY_SPEND, p, add, err));
+    return write_spending(c, QUERY_HOLD, p, held, err);
+}
+
 gm_status gm_mllm_cache_count(gm_mllm_cache *c, int64_t *answers, gm_err *err)
 {
     sqlite3_stmt *s = c->statement[QUERY_COUNT];
@@ -241,6 +325,17 @@ gm_status gm_mllm_cache_open(const char *path, bool is_read_only, gm_mllm_cache 
 /* Nothing below can be reached: no cache was ever opened. */
 static gm_status missing(gm_err *err) { return gm_fail(err, GM_ERR_MISSING, "this build lacks SQLite"); }
 void gm_mllm_cache_close(gm_mllm_cache *c) { (void)c; }
+void gm_mllm_cache_set_patience(gm_mllm_cache *c, int32_t milliseconds) { (void)c, (void)milliseconds; }
+gm_status gm_mllm_cache_look(gm_mllm_cache *c, const gm_mllm_purse *p, gm_mllm_spending *spent, gm_mllm_spending *held_by_others, gm_err *err)
+{
+    (void)c, (void)p, (void)spent, (void)held_by_others;
+    return missing(err);
+}
+gm_status gm_mllm_cache_charge(gm_mllm_cache *c, const gm_mllm_purse *p, const gm_mllm_spending *add, const gm_mllm_spending *held, gm_err *err)
+{
+    (void)c, (void)p, (void)add, (void)held;
+    return missing(err);
+}
 gm_status gm_mllm_cache_get(gm_mllm_cache *c, const gm_mllm_key *key, bool *have, gm_mllm_cached *to, gm_err *err)
 {
     (void)c, (void)key, (void)have, (void)to;

@@ -28,6 +28,7 @@ typedef struct gm_mllm_cached {
 /* Makes the file where there is none, unless is_read_only (for replays): then it must exist. GM_ERR_MISSING: the build has no SQLite. */
 gm_status gm_mllm_cache_open(const char *path, bool is_read_only, gm_mllm_cache **to, gm_err *err);
 void gm_mllm_cache_close(gm_mllm_cache *c); /* takes NULL */
+void gm_mllm_cache_set_patience(gm_mllm_cache *c, int32_t milliseconds); /* for a lock of another process; 30 s at first */
 
 /* The texts are the cache's until its next call. */
 gm_status gm_mllm_cache_get(gm_mllm_cache *c, const gm_mllm_key *key, bool *have, gm_mllm_cached *to, gm_err *err);
@@ -42,6 +43,16 @@ gm_status gm_mllm_cache_put(gm_mllm_cache *c, const gm_mllm_key *key, const char
 gm_status gm_mllm_cache_drop(gm_mllm_cache *c, const gm_mllm_key *key, gm_err *err);
 gm_status gm_mllm_cache_commit(gm_mllm_cache *c, gm_err *err);
 void gm_mllm_cache_rollback(gm_mllm_cache *c);
+
+/* A budget that processes share, by name. What is in flight is held by the process that sent it; a process that has not been
+ * heard of for `dead_after_s` seconds was killed, and what it held counts as spent: it was sent. */
+typedef struct gm_mllm_spending { int64_t calls; double tokens, cost; } gm_mllm_spending;
+typedef struct gm_mllm_purse { const char *name; int64_t owner; double dead_after_s; } gm_mllm_purse;
+
+/* Both inside a transaction. Look: what all have spent, and what processes other than this one hold. Charge: adds to what is
+ * spent, and sets what this process holds. */
+gm_status gm_mllm_cache_look(gm_mllm_cache *c, const gm_mllm_purse *p, gm_mllm_spending *spent, gm_mllm_spending *held_by_others, gm_err *err);
+gm_status gm_mllm_cache_charge(gm_mllm_cache *c, const gm_mllm_purse *p, const gm_mllm_spending *add, const gm_mllm_spending *held, gm_err *err);
 
 gm_status gm_mllm_cache_count(gm_mllm_cache *c, int64_t *answers, gm_err *err);
 

@@ -13,9 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/philox.h"
 #include "mllm/cache.h"
 #include "mllm/limits.h"
 #include "mllm/response.h"
@@ -55,7 +58,11 @@ struct gm_mllm_client {
     double pause_until; /* nobody flies before: Retry-After */
     double narrowed_until;
     gm_mllm_bucket requests, tokens;
-    double spent_tokens, spent_cost, held_tokens, held_cost; /* held: by what flies */
+    gm_mllm_spending spent, held;               /* by this run; held: by what flies. Calls stand in spent alone */
+    gm_mllm_purse purse;                        /* of a budget that runs share; name NULL: none */
+    gm_mllm_spending charged;                   /* of spent, what the cache knows */
+    gm_mllm_spending others, held_by_others;    /* when the cache was last asked */
+    double wake;                                /* longest sleep of this turn */
     int64_t failed_in_a_row;
     char stopped[512];
     gm_mllm_report report;
@@ -80,6 +87,21 @@ static gm_status read_key(gm_mllm_client *c, gm_err *err)
     return c->key != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory");
 }
 
+/* Processes are told apart by chance: two of the same number may run on two machines. */
+static gm_status open_purse(gm_mllm_client *c, gm_err *err)
+{
+    if (c->e->budget_name[0] == '\0') return GM_OK;
+    if (c->cache == NULL)
+        return gm_fail(err, GM_ERR_CONFIG, "\"budget.name\": runs share a budget through their cache, and this one has none: name a cache, or leave the name empty");
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const gm_philox4 bits = gm_philox((uint64_t)now.tv_sec, 0, (uint32_t)now.tv_nsec, (uint32_t)getpid(), 0);
+    c->purse.name = c->e->budget_name;
+    c->purse.owner = (int64_t)((uint64_t)bits.word[0] << 32 | bits.word[1]);
+    c->purse.dead_after_s = c->e->total_s + 60.0; /* nothing flies longer, and each launch and landing is a sign of life */
+    return GM_OK;
+}
+
 static gm_status open_parts(gm_mllm_client *c, gm_err *err)
 {
     const double now = gm_mllm_now();
@@ -93,6 +115,7 @@ static gm_status open_parts(gm_mllm_client *c, gm_err *err)
     gm_mllm_bucket_init(&c->tokens, c->e->tokens_per_minute, now);
     if (c->o.cache != NULL) GM_TRY(gm_mllm_cache_open(c->o.cache, c->o.is_offline, &c->cache, err));
     if (c->o.is_offline) return GM_OK;
+    GM_TRY(open_purse(c, err));
     GM_TRY(read_key(c, err));
     return gm_mllm_wire_open(c->e, c->key, &c->wire, err);
 }
@@ -272,42 +295,50 @@ static gm_status fill(gm_mllm_client *c, gm_mllm_next next, void *user, bool *mo
 static bool fits_budget(gm_mllm_client *c, const slot *s)
 {
     const gm_mllm_endpoint *e = c->e;
-    const bool is_last = c->held_tokens <= 0.0;
-    if (e->budget_calls > 0 && c->report.calls >= e->budget_calls) {
+    const bool is_last = c->held.tokens <= 0.0 && c->held_by_others.tokens <= 0.0;
+    const int64_t calls = c->spent.calls + c->others.calls;
+    const double tokens = c->spent.tokens + c->others.tokens, cost = c->spent.cost + c->others.cost;
+    if (e->budget_calls > 0 && calls >= e->budget_calls) {
         stop(c, "the budget of %lld calls is spent", (long long)e->budget_calls);
         return false;
     }
-    if (e->budget_tokens > 0 && c->spent_tokens + c->held_tokens + s->tokens > (double)e->budget_tokens) {
-        if (is_last) stop(c, "the budget of %lld tokens has no room for another request (%.0f are spent)", (long long)e->budget_tokens, c->spent_tokens);
+    if (e->budget_tokens > 0 && tokens + c->held.tokens + c->held_by_others.tokens + s->tokens > (double)e->budget_tokens) {
+        if (is_last) stop(c, "the budget of %lld tokens has no room for another request (%.0f are spent)", (long long)e->budget_tokens, tokens);
         return false;
     }
-    if (e->budget_cost > 0.0 && c->spent_cost + c->held_cost + s->cost > e->budget_cost) {
-        if (is_last) stop(c, "the budget of %g has no room for another request (%.4g is spent)", e->budget_cost, c->spent_cost);
+    if (e->budget_cost > 0.0 && cost + c->held.cost + c->held_by_others.cost + s->cost > e->budget_cost) {
+        if (is_last) stop(c, "the budget of %g has no room for another request (%.4g is spent)", e->budget_cost, cost);
         return false;
     }
     return true;
 }
 
-/* Marks a slot ready and takes what it needs; *wake is when it is worth looking again. */
-static bool may_fly(gm_mllm_client *c, slot *s, int32_t flying, double now, double *wake)
+/* Marks a slot ready and takes what it needs; c->wake is when it is worth looking again. */
+static bool may_fly(gm_mllm_client *c, slot *s, int32_t flying, double now)
 {
     const double from = fmax(s->not_before, c->pause_until);
     double wait = from - now;
     if (wait <= 0.0 && (double)flying >= floor(c->window)) return false;
     if (wait <= 0.0) wait = fmax(gm_mllm_bucket_wait(&c->requests, 1.0, now), gm_mllm_bucket_wait(&c->tokens, s->tokens, now));
     if (wait > 0.0) {
-        *wake = fmin(*wake, wait);
+        c->wake = fmin(c->wake, wait);
         return false;
     }
     if (!fits_budget(c, s)) return false;
     gm_mllm_bucket_take(&c->requests, 1.0);
     gm_mllm_bucket_take(&c->tokens, s->tokens);
-    c->held_tokens += s->tokens;
-    c->held_cost += s->cost;
-    c->report.calls++;
+    c->held.tokens += s->tokens;
+    c->held.cost += s->cost;
+    c->spent.calls++;
     c->report.retries += s->tries > 0;
     s->state = READY;
     return true;
+}
+
+static void let_go(gm_mllm_client *c, const slot *s)
+{
+    c->held.tokens = fmax(0.0, c->held.tokens - s->tokens);
+    c->held.cost = fmax(0.0, c->held.cost - s->cost);
 }
 
 /* One transaction for all that leave: another process may have answered them since they were looked up. */
@@ -320,9 +351,8 @@ static gm_status note_ready(gm_mllm_client *c, gm_err *err)
         if (s->state != READY) continue;
         GM_TRY(gm_mllm_cache_get(c->cache, &s->key, &have, &found, err));
         if (have) {
-            c->held_tokens -= s->tokens;
-            c->held_cost -= s->cost;
-            c->report.calls--;
+            let_go(c, s);
+            c->spent.calls--;
             c->report.retries -= s->tries > 0;
             GM_TRY(use_cached(s, &found, err));
         } else if (!s->is_noted) {
@@ -344,21 +374,58 @@ static gm_status in_transaction(gm_mllm_client *c, gm_status (*work)(gm_mllm_cli
     return status;
 }
 
-static gm_status launch(gm_mllm_client *c, double *wake, gm_err *err)
+static gm_status charge(gm_mllm_client *c, gm_err *err)
+{
+    const gm_mllm_spending add = { c->spent.calls - c->charged.calls, c->spent.tokens - c->charged.tokens, c->spent.cost - c->charged.cost };
+    if (c->purse.name == NULL) return GM_OK;
+    GM_TRY(gm_mllm_cache_charge(c->cache, &c->purse, &add, &c->held, err));
+    c->charged = c->spent;
+    return GM_OK;
+}
+
+static gm_status choose(gm_mllm_client *c, gm_err *err)
 {
     const double now = gm_mllm_now();
-    int32_t flying = 0, ready = 0;
+    int32_t flying = 0;
     for (int32_t i = 0; i < c->count; i++) flying += c->slots[i].state == FLYING;
     for (int32_t i = 0; i < c->count; i++) {
         slot *s = &c->slots[i];
         if (s->state != WAITING) continue;
-        if (c->stopped[0] == '\0' && may_fly(c, s, flying + ready, now, wake))
-            ready++;
+        if (c->stopped[0] == '\0' && may_fly(c, s, flying, now))
+            flying++;
         else if (c->stopped[0] != '\0')
             GM_TRY(end_unsent(s, c->stopped, err));
     }
-    if (ready == 0) return GM_OK;
-    GM_TRY(in_transaction(c, note_ready, err));
+    return GM_OK;
+}
+
+/* Nobody else spends between the look and the charge: both stand in the transaction of what leaves. */
+static gm_status choose_from_shared(gm_mllm_client *c, gm_err *err)
+{
+    gm_mllm_spending all;
+    GM_TRY(gm_mllm_cache_look(c->cache, &c->purse, &all, &c->held_by_others, err));
+    c->others = (gm_mllm_spending) { all.calls - c->charged.calls, all.tokens - c->charged.tokens, all.cost - c->charged.cost };
+    GM_TRY(choose(c, err));
+    GM_TRY(note_ready(c, err));
+    return charge(c, err);
+}
+
+static int32_t count_of(const gm_mllm_client *c, slot_state state)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->count; i++) n += c->slots[i].state == state;
+    return n;
+}
+
+static gm_status launch(gm_mllm_client *c, gm_err *err)
+{
+    if (count_of(c, WAITING) == 0) return GM_OK;
+    if (c->purse.name != NULL) {
+        GM_TRY(in_transaction(c, choose_from_shared, err));
+    } else {
+        GM_TRY(choose(c, err));
+        if (count_of(c, READY) > 0) GM_TRY(in_transaction(c, note_ready, err));
+    }
     for (int32_t i = 0; i < c->count; i++) {
         slot *s = &c->slots[i];
         if (s->state != READY) continue;
@@ -404,8 +471,8 @@ static void count_answer(gm_mllm_client *c, slot *s)
     const bool is_counted = r->tokens_in + r->tokens_out > 0;
     const double out = is_counted ? (double)r->tokens_out : (double)r->text.size / 3.0;
     const double used = is_counted ? (double)(r->tokens_in + r->tokens_out) : fmin(s->tokens, (double)s->body.size / 3.0 + out);
-    c->spent_tokens += used;
-    c->spent_cost += ((used - out) * e->price_in + out * e->price_out) * 1e-6;
+    c->spent.tokens += used;
+    c->spent.cost += ((used - out) * e->price_in + out * e->price_out) * 1e-6;
     gm_mllm_bucket_take(&c->tokens, used - s->tokens);
     c->report.tokens_in += r->tokens_in;
     c->report.tokens_out += r->tokens_out;
@@ -441,8 +508,7 @@ static gm_status judge_response(gm_mllm_client *c, slot *s, gm_err *err)
 static gm_status judge(gm_mllm_client *c, slot *s, gm_err *err)
 {
     const gm_mllm_post *p = &s->post;
-    c->held_tokens = fmax(0.0, c->held_tokens - s->tokens);
-    c->held_cost = fmax(0.0, c->held_cost - s->cost);
+    let_go(c, s);
     if (p->delivery == GM_MLLM_DELIVERED) {
         GM_TRY(judge_response(c, s, err));
     } else {
@@ -478,7 +544,7 @@ static gm_status store_done(gm_mllm_client *c, gm_err *err)
         else
             GM_TRY(gm_mllm_cache_drop(c->cache, &s->key, err));
     }
-    return GM_OK;
+    return charge(c, err);
 }
 
 static gm_status hand_over(gm_mllm_client *c, slot *s, gm_mllm_got got, void *user, gm_err *err)
@@ -532,10 +598,10 @@ static gm_status collect(gm_mllm_client *c, int32_t *ended, gm_err *err)
 
 static gm_status turn(gm_mllm_client *c, gm_mllm_next next, gm_mllm_got got, void *user, bool *is_over, int32_t *ended, gm_err *err)
 {
-    double wake = LONGEST_SLEEP;
     bool more, is_at_rest = true, has_done = false;
     GM_TRY(fill(c, next, user, &more, err));
-    GM_TRY(launch(c, &wake, err));
+    c->wake = LONGEST_SLEEP;
+    GM_TRY(launch(c, err));
     for (int32_t i = 0; i < c->count; i++) {
         is_at_rest = is_at_rest && c->slots[i].state == FREE;
         has_done = has_done || c->slots[i].state == DONE;
@@ -543,7 +609,7 @@ static gm_status turn(gm_mllm_client *c, gm_mllm_next next, gm_mllm_got got, voi
     *is_over = is_at_rest && !more;
     if (*is_over) return GM_OK;
     /* Nothing is slept through that ended already: what the last turn left, or what the cache knew. */
-    if (c->wire != NULL) GM_TRY(gm_mllm_wire_turn(c->wire, has_done || *ended == ENDED_A_TURN ? 0.0 : wake, err));
+    if (c->wire != NULL) GM_TRY(gm_mllm_wire_turn(c->wire, has_done || *ended == ENDED_A_TURN ? 0.0 : c->wake, err));
     GM_TRY(collect(c, ended, err));
     return settle(c, got, user, err);
 }
@@ -560,7 +626,7 @@ gm_status gm_mllm_ask(gm_mllm_client *c, gm_mllm_next next, gm_mllm_got got, voi
             gm_mllm_post_free(&c->slots[i].post);
             c->slots[i].state = FREE;
         }
-        c->held_tokens = c->held_cost = 0.0;
+        c->held = (gm_mllm_spending) { 0 };
     }
     c->report.seconds += gm_mllm_now() - start;
     return status;
@@ -571,7 +637,8 @@ gm_status gm_mllm_ask(gm_mllm_client *c, gm_mllm_next next, gm_mllm_got got, voi
 void gm_mllm_report_of(const gm_mllm_client *c, gm_mllm_report *to)
 {
     *to = c->report;
-    to->cost = c->spent_cost;
+    to->calls = c->spent.calls;
+    to->cost = c->spent.cost;
     to->latency_p50_s = gm_mllm_times_quantile(&c->times, 0.5);
     to->latency_p90_s = gm_mllm_times_quantile(&c->times, 0.9);
     to->latency_p99_s = gm_mllm_times_quantile(&c->times, 0.99);

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "mllm/wire.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -60,9 +61,20 @@ static gm_status add_key(gm_mllm_wire *w, const char *key, gm_err *err)
     return status;
 }
 
+/* libcurl would say so at the first request only. */
+static gm_status check_ca_file(const char *path, gm_err *err)
+{
+    if (path[0] == '\0') return GM_OK;
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) return gm_fail(err, GM_ERR_CONFIG, "\"ca_file\": cannot read %s: %s", path, strerror(errno));
+    fclose(f);
+    return GM_OK;
+}
+
 gm_status gm_mllm_wire_open(const gm_mllm_endpoint *e, const char *key, gm_mllm_wire **to, gm_err *err)
 {
     *to = NULL;
+    GM_TRY(check_ca_file(e->ca_file, err));
     call_once(&once, start_curl);
     if (!is_ready) return gm_fail(err, GM_ERR_MISSING, "libcurl does not start");
     gm_mllm_wire *w = gm_calloc(1, sizeof *w);
@@ -140,7 +152,8 @@ static gm_status prepare(gm_mllm_wire *w, gm_mllm_post *p, gm_err *err)
               curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_bytes) == CURLE_OK && curl_easy_setopt(h, CURLOPT_WRITEDATA, p) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, take_head) == CURLE_OK && curl_easy_setopt(h, CURLOPT_HEADERDATA, p) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, watch) == CURLE_OK && curl_easy_setopt(h, CURLOPT_XFERINFODATA, p) == CURLE_OK &&
-              curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L) == CURLE_OK && curl_easy_setopt(h, CURLOPT_PRIVATE, p) == CURLE_OK;
+              curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L) == CURLE_OK && curl_easy_setopt(h, CURLOPT_PRIVATE, p) == CURLE_OK &&
+              curl_easy_setopt(h, CURLOPT_ERRORBUFFER, p->detail) == CURLE_OK;
     if (ok && e->ca_file[0] != '\0') ok = curl_easy_setopt(h, CURLOPT_CAINFO, e->ca_file) == CURLE_OK;
     if (ok && gm_mllm_endpoint_is_local(e)) ok = curl_easy_setopt(h, CURLOPT_NOPROXY, "*") == CURLE_OK;
     return ok ? GM_OK : gm_fail(err, GM_ERR_MISSING, "libcurl refuses an option: it is too old (7.85 or newer is needed) or was built without TLS");
@@ -154,7 +167,7 @@ gm_status gm_mllm_wire_start(gm_mllm_wire *w, gm_mllm_post *p, const char *body,
     p->reply.size = 0;
     GM_TRY(gm_buffer_add(&p->reply, "", 0, err));
     p->is_idle = p->is_too_long = false;
-    p->why[0] = '\0';
+    p->why[0] = p->detail[0] = '\0';
     p->status = 0;
     p->retry_after_s = p->seconds = 0.0;
     p->bytes_seen = 0;
@@ -210,9 +223,17 @@ static void judge(gm_mllm_post *p, CURLcode code)
         snprintf(p->why, sizeof p->why, is_total ? "no whole response came in %g s (total_s)" : "no connection came up in %g s (connect_s)",
                  is_total ? e->total_s : e->connect_s);
     } else if (code != CURLE_OK) {
-        snprintf(p->why, sizeof p->why, "%s", curl_easy_strerror(code));
+        const char *words = p->detail[0] != '\0' ? p->detail : curl_easy_strerror(code);
+        if (code == CURLE_PEER_FAILED_VERIFICATION)
+            snprintf(p->why, sizeof p->why, "the endpoint's certificate is not accepted: %s; \"ca_file\" names the certificates to trust", words);
+        else if (code == CURLE_SSL_CACERT_BADFILE)
+            snprintf(p->why, sizeof p->why, "\"ca_file\": %s holds no certificates: %s", e->ca_file, words);
+        else
+            snprintf(p->why, sizeof p->why, "%s", words);
     }
 }
+
+_Static_assert(sizeof ((gm_mllm_post *)0)->detail >= CURL_ERROR_SIZE, "libcurl's words need room");
 
 gm_mllm_post *gm_mllm_wire_done(gm_mllm_wire *w)
 {

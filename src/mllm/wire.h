@@ -28,7 +28,8 @@ typedef struct gm_mllm_post {
     long status;
     double retry_after_s;    /* 0: the response does not ask for a pause */
     double seconds;          /* from the start to the last byte */
-    char why[320];           /* unless delivered: one sentence */
+    char why[512];           /* unless delivered: one sentence */
+    char detail[256];        /* libcurl's own words, which say more than its codes (CURL_ERROR_SIZE) */
     double last_byte;
     long long bytes_seen;
     bool is_idle, is_too_long, is_busy;

@@ -98,6 +98,7 @@ static gm_status run_layers(const gm_encoder *e, gm_tape *t, const gm_batch *bat
 {
     for (int32_t i = first; i < end; i++) {
         const layer_of l = { e, &batch->tokens, bias, i };
+        GM_TRY(gm_tape_layer(t, i));
         if (!gm_tape_records(t))
             GM_TRY(predict_layer(t, *x, &l));
         else if (e->recomputes)
@@ -122,6 +123,7 @@ static gm_status last_of_words(const gm_encoder *e, gm_tape *t, const gm_batch *
     const int32_t last = e->config.layers - 1;
     const gm_encoder_layer *l = &e->layer[last];
     gm_tensor *mixed, *first, *residual, *attended, *x1;
+    GM_TRY(gm_tape_layer(t, last));
     GM_TRY(gm_layer_mix(l, last, e->config.heads, t, &batch->tokens, bias, x, &mixed));
     GM_TRY(gm_op_gather(t, mixed, &batch->words, batch->first_piece, 0, &first));
     GM_TRY(gm_op_gather(t, x, &batch->words, batch->first_piece, 0, &residual));

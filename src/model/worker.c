@@ -156,6 +156,7 @@ typedef struct prediction {
     const gm_model *model;
     const gm_sample *samples;
     const size_t *first;      /* [batches + 1] */
+    int32_t part, parts;      /* job i is batch part + i parts */
     gm_sampling sampling;
     gm_entity **entities;
     int32_t *count;
@@ -212,9 +213,10 @@ static bool has_own_products(const gm_worker *w, const prediction *p, int32_t ba
     return p->model->params.packed != NULL && gm_packed_serves(w->dev.element == 2 ? GM_BF16 : GM_FP32, pieces_of(p, batch));
 }
 
-static gm_status predict_batch(gm_worker *w, int32_t i, void *context)
+static gm_status predict_batch(gm_worker *w, int32_t job, void *context)
 {
     const prediction *p = context;
+    const int32_t i = p->part + job * p->parts;
     const gm_sample *samples[MAX_SENTENCES];
     const size_t from = p->first[i], n = p->first[i + 1] - from;
     finding f = { .model = p->model, .sampling = &p->sampling, .all = { .batch = &w->batch, .samples = samples, .drawn = &w->drawn } };
@@ -273,9 +275,12 @@ gm_status gm_predict(const gm_model *m, gm_workers *w, const gm_sample *samples,
     size_t *first = gm_malloc((sample_count + 1) * sizeof *first);
     if (first == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu samples", sample_count);
     const int32_t batches = cut(samples, sample_count, tokens, first);
-    prediction p = { m, samples, first, w->sampling, entities, count };
+    const int32_t parts = w->parts > 0 ? w->parts : 1, jobs = (batches - w->part + parts - 1) / parts;
+    prediction p = { m, samples, first, w->part, parts, w->sampling, entities, count };
     p.sampling.tokens = tokens;
-    const gm_status status = batches == 1 ? predict_alone(w, &p, err) : gm_workers_run(w, batches, predict_batch, &p, err);
+    for (int32_t b = 0; b < batches; b++)
+        for (size_t k = first[b]; b % parts != w->part && k < first[b + 1]; k++) count[k] = GM_NOT_PREDICTED;
+    const gm_status status = batches == 1 && jobs == 1 ? predict_alone(w, &p, err) : gm_workers_run(w, jobs, predict_batch, &p, err);
     if (status != GM_OK)
         for (size_t i = 0; i < sample_count; i++) {
             gm_entities_free(entities[i], count[i]);

@@ -24,6 +24,7 @@ typedef struct gm_workers {
     gm_device *whole;         /* a device whose operations use all threads: for what is done once a step */
     gm_device threads;        /* it lies here where a worker's does not serve */
     gm_mirror step;           /* gm_step of all devices; all zero at first, as prediction without samples likes it */
+    int32_t part, parts;      /* gm_predict takes batches part, part + parts, ... alone; parts 0: all. The others' samples get the count below */
     gm_sampling sampling;     /* of gm_predict; none at first. Its tokens are gm_predict's */
 } gm_workers;
 
@@ -46,6 +47,8 @@ gm_status gm_worker_reserve(gm_worker *w, size_t bytes);
  * job is fixed. The error of the lowest failing job is the result. */
 typedef gm_status (*gm_job)(gm_worker *worker, int32_t i, void *context);
 gm_status gm_workers_run(gm_workers *w, int32_t jobs, gm_job job, void *context, gm_err *err);
+
+enum { GM_NOT_PREDICTED = -1 };
 
 /* Entities that the model finds in samples, in batches of about `tokens` packed pieces. entities[i] (count[i] of them) is
  * gm_malloc'ed with its strings and the caller's: see gm_entities_free. */

@@ -113,6 +113,14 @@ gm_status gm_tape_push(gm_tape *t, gm_backward backward, const void *saved, size
     return GM_OK;
 }
 
+static gm_status layer_backward(gm_tape *t, void *layer) { return t->grads->on_layer(t, *(const int32_t *)layer, t->grads->listener); }
+
+gm_status gm_tape_layer(gm_tape *t, int32_t layer)
+{
+    if (!gm_tape_records(t) || t->grads->on_layer == NULL) return GM_OK;
+    return gm_tape_push(t, layer_backward, &layer, sizeof layer);
+}
+
 gm_status gm_tape_backward(gm_tape *t)
 {
     for (gm_node *node = t->last; node != NULL; node = node->before) GM_TRY(node->backward(t, node->saved));

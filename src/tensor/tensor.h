@@ -36,6 +36,10 @@ typedef struct gm_grads {
     float *rows;                /* [touched rows, table cols] or NULL without a row table */
     bool *is_written;           /* [params->count] something stands in the block */
     int32_t touched;            /* rows that the step may touch at most; those behind the true count are zero */
+    /* Told when backward has gone through a layer of the encoder and all above it; NULL: nobody asks. */
+    gm_status (*on_layer)(gm_tape *t, int32_t layer, void *listener);
+    void *listener;
+    int32_t passed;             /* the listener's: the last layer that it was told of */
 } gm_grads;
 gm_status gm_grads_clear(const gm_grads *g, const gm_param *p, gm_device *dev); /* the gradient of one parameter */
 
@@ -77,6 +81,8 @@ gm_status gm_tape_move(gm_tape *t, const gm_tensor *from, gm_tensor *to);
 
 /* Records an operation: copies `saved` (bytes of it). Does nothing in prediction. */
 gm_status gm_tape_push(gm_tape *t, gm_backward backward, const void *saved, size_t bytes);
+/* In front of a layer's operations: behind them, backward tells grads->on_layer. */
+gm_status gm_tape_layer(gm_tape *t, int32_t layer);
 /* Walks back. Losses have filled the gradients of their inputs themselves. */
 gm_status gm_tape_backward(gm_tape *t);
 

@@ -7,13 +7,14 @@
 
 #include "base/cli.h"
 #include "base/memory.h"
+#include "base/philox.h"
 #include "train/run.h"
 
 enum { STATE_VERSION = 1 };
 
 /* Keys that may differ between the runs of one training: none changes its result. */
 static const char *const free_keys[] = { "threads", "train.save_every", "train.log_every", "train.max_steps",
-                                         "train.checkpointing", "predict.tokens" };
+                                         "train.checkpointing", "predict.tokens", "comm.timeout_s" };
 
 static gm_status folder_path(const gm_run *r, const char *name, const char *suffix, char **path, gm_err *err)
 {
@@ -74,11 +75,10 @@ static gm_status fill_folder(const gm_run *r, const char *folder, bool with_stat
     return status == GM_OK ? write_state(r, folder, err) : status;
 }
 
-static gm_status save(gm_run *r, const char *name, bool with_state, gm_err *err)
+static gm_status write_checkpoint(const gm_run *r, const char *name, bool with_state, gm_err *err)
 {
     char *part = NULL, *final = NULL;
-    gm_status status = gm_run_fetch(r, err);
-    if (status == GM_OK) status = folder_path(r, name, ".part", &part, err);
+    gm_status status = folder_path(r, name, ".part", &part, err);
     if (status == GM_OK) status = folder_path(r, name, "", &final, err);
     if (status == GM_OK) status = fill_folder(r, part, with_state, err);
     if (status == GM_OK) status = gm_dir_replace(part, final, err);
@@ -86,6 +86,14 @@ static gm_status save(gm_run *r, const char *name, bool with_state, gm_err *err)
     gm_free(part);
     gm_free(final);
     return status;
+}
+
+/* Rank 0 writes; the others hear whether it could. */
+static gm_status save(gm_run *r, const char *name, bool with_state, gm_err *err)
+{
+    GM_TRY(gm_run_fetch(r, err));
+    if (with_state) GM_TRY(gm_ranks_gather_moments(r, err));
+    return gm_comm_agree(r->ranks.comm, r->ranks.rank == 0 ? write_checkpoint(r, name, with_state, err) : GM_OK, err);
 }
 
 gm_status gm_run_save_best(gm_run *r, gm_err *err) { return save(r, "best", false, err); }
@@ -270,5 +278,47 @@ gm_status gm_run_check_description(const gm_run *r, gm_err *err)
     gm_free(text);
     gm_free(config);
     gm_free(path);
+    return status;
+}
+
+/* What processes that train together must have in common, each part as a number. */
+enum { PROGRAM, CONFIGURATION, DATA, PARTS };
+
+static gm_status describe_task(const gm_run *r, uint32_t part[PARTS], gm_err *err)
+{
+    char *config = gm_config_json(r->config), *text = NULL;
+    cJSON *keys = NULL;
+    gm_buffer program = { 0 };
+    gm_status status = config != NULL ? gm_json_parse(config, strlen(config), &keys, err) : gm_fail(err, GM_ERR_NOMEM, "out of memory for the configuration");
+    for (size_t i = 0; status == GM_OK && i < GM_LEN(free_keys); i++) cJSON_DeleteItemFromObjectCaseSensitive(keys, free_keys[i]);
+    if (status == GM_OK && (text = cJSON_PrintUnformatted(keys)) == NULL) status = gm_fail(err, GM_ERR_NOMEM, "out of memory for the configuration");
+    if (status == GM_OK) status = gm_buffer_printf(&program, err, "%s %s %s %s %s", GM_VERSION, GM_COMMIT, r->backend.name, r->backend.isa, r->backend.library);
+    if (status == GM_OK) {
+        part[PROGRAM] = gm_fnv1a(program.data);
+        part[CONFIGURATION] = gm_fnv1a(text);
+        part[DATA] = data_key(r);
+    }
+    gm_buffer_free(&program);
+    cJSON_free(text);
+    cJSON_Delete(keys);
+    gm_free(config);
+    return status;
+}
+
+gm_status gm_run_check_ranks(const gm_run *r, gm_err *err)
+{
+    static const char *const names[PARTS] = { "program, device or instruction set (--cpu-isa)", "configuration", "data" };
+    const int32_t size = gm_comm_size(r->ranks.comm);
+    if (size == 1) return GM_OK;
+    uint32_t mine[PARTS] = { 0 };
+    uint32_t *all = gm_malloc((size_t)size * sizeof mine);
+    size_t *bytes = gm_malloc((size_t)size * sizeof *bytes);
+    gm_status status = all != NULL && bytes != NULL ? describe_task(r, mine, err) : gm_fail(err, GM_ERR_NOMEM, "out of memory for %d ranks", size);
+    for (int32_t k = 0; status == GM_OK && k < size; k++) bytes[k] = sizeof mine;
+    if (status == GM_OK) status = gm_comm_gather(r->ranks.comm, mine, bytes, all, err);
+    for (int32_t i = 0; status == GM_OK && i < size * PARTS; i++)
+        if (all[i] != all[i % PARTS]) status = gm_fail(err, GM_ERR_CONFIG, "rank %d differs from rank 0 in its %s: start all processes alike", i / PARTS, names[i % PARTS]);
+    gm_free(all);
+    gm_free(bytes);
     return status;
 }

@@ -58,10 +58,22 @@ gm_status gm_run_open_metrics(gm_run *r, gm_err *err)
 
 static gm_status write_line(gm_run *r, const gm_buffer *line, gm_err *err)
 {
+    if (r->metrics == NULL) return GM_OK; /* rank 0 writes */
     if (fwrite(line->data, 1, line->size, r->metrics) == line->size && fflush(r->metrics) == 0) return GM_OK;
     return gm_fail(err, GM_ERR_IO,
                    "%s/metrics.jsonl: cannot be written: %s; free some space and start again with --resume",
                    r->options->out, strerror(errno));
+}
+
+/* Of several processes: what they have sent and waited since the last line. */
+static gm_status put_traffic(gm_run *r, gm_buffer *line, gm_err *err)
+{
+    gm_comm_counts sum;
+    if (r->ranks.size == 1) return GM_OK;
+    GM_TRY(gm_ranks_traffic(r, &r->noted, &sum, err));
+    r->noted = gm_comm_traffic(r->ranks.comm);
+    return gm_buffer_printf(line, err, ",\"ranks\":%d,\"sent_dense\":%lld,\"sent_rows\":%lld,\"wait_s\":%.3f", r->ranks.size,
+                            (long long)sum.sent[GM_TRAFFIC_DENSE], (long long)sum.sent[GM_TRAFFIC_ROWS], sum.wait_s);
 }
 
 gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err)
@@ -69,10 +81,12 @@ gm_status gm_run_note_step(gm_run *r, double loss, gm_err *err)
     gm_buffer line = { 0 };
     gm_status status = gm_buffer_printf(&line, err,
                                         "{\"event\":\"step\",\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%"
-                                        ".9g,\"lr\":%.9g,\"tokens_per_s\":%.1f}\n",
+                                        ".9g,\"lr\":%.9g,\"tokens_per_s\":%.1f",
                                         (long long)r->at.epoch + 1, (long long)r->at.step, loss, (double)r->norm,
                                         (double)r->step.rate[GM_RATE_ENCODER],
                                         r->train_s > 0 ? (double)r->train_pieces / r->train_s : 0.0);
+    if (status == GM_OK) status = put_traffic(r, &line, err);
+    if (status == GM_OK) status = gm_buffer_printf(&line, err, "}\n");
     if (status == GM_OK) status = write_line(r, &line, err);
     gm_buffer_free(&line);
     return status;
@@ -109,32 +123,64 @@ gm_status gm_run_note_eval(gm_run *r, const gm_metrics *m, const gm_metrics *ave
     return status;
 }
 
+/* Scores of what this process has predicted. */
+static gm_status score_own(const gm_run *r, gm_entity *const *found, const int32_t *count, gm_metrics *m, gm_err *err)
+{
+    const size_t n = r->dev.records.count;
+    gm_record *gold = gm_calloc(n, sizeof *gold), *records = gm_calloc(n, sizeof *records);
+    size_t own = 0;
+    gm_status status = gold != NULL && records != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
+    for (size_t i = 0; i < n && status == GM_OK; i++) {
+        if (count[i] == GM_NOT_PREDICTED) continue;
+        gold[own] = records[own] = r->dev.records.items[i]; /* shares id and tokens; only the entities are its own */
+        records[own].entities = found[i];
+        records[own++].entity_count = count[i];
+    }
+    const gm_records of = { .items = gold, .count = own, .capacity = n }, predicted = { .items = records, .count = own, .capacity = n };
+    if (status == GM_OK && own > 0) status = gm_evaluate(&of, &predicted, &(gm_eval_options) { .iou = 0.5 }, m, err);
+    gm_free(gold);
+    gm_free(records);
+    return status;
+}
+
+/* Counts of all processes: those of whole numbers, so that they are the same as one process's. */
+static gm_status sum_scores(const gm_run *r, gm_metrics *m, gm_err *err)
+{
+    gm_score *const scores[] = { &m->span, &m->mner, &m->eeg, &m->gmner };
+    int64_t counts[3 * GM_LEN(scores)];
+    for (size_t i = 0; i < GM_LEN(scores); i++) {
+        counts[3 * i] = scores[i]->tp;
+        counts[3 * i + 1] = scores[i]->n_pred;
+        counts[3 * i + 2] = scores[i]->n_gold;
+    }
+    GM_TRY(gm_comm_sum_counts(r->ranks.comm, counts, (int32_t)GM_LEN(counts), err));
+    for (size_t i = 0; i < GM_LEN(scores); i++) *scores[i] = (gm_score){ counts[3 * i], counts[3 * i + 1], counts[3 * i + 2] };
+    return GM_OK;
+}
+
+/* Each process predicts every so many-th batch of the dev set. */
+static gm_status predict_own(gm_run *r, gm_entity **found, int32_t *count, gm_err *err)
+{
+    GM_TRY(gm_params_pack(&r->model.params, err));
+    r->workers.part = r->ranks.rank;
+    r->workers.parts = r->ranks.size;
+    return gm_predict(&r->model, &r->workers, r->dev.samples, r->dev.records.count, (int32_t)gm_config_int(r->config, GM_KEY_TOKENS), found, count, err);
+}
+
 gm_status gm_run_evaluate(gm_run *r, gm_metrics *m, gm_err *err)
 {
     const size_t n = r->dev.records.count;
-    gm_record *records = gm_calloc(n, sizeof *records);
     gm_entity **found = gm_calloc(n, sizeof *found);
     int32_t *count = gm_calloc(n, sizeof *count);
-    gm_status status = records != NULL && found != NULL && count != NULL
-                           ? GM_OK
-                           : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
-    if (status == GM_OK) status = gm_params_pack(&r->model.params, err);
-    if (status == GM_OK)
-        status = gm_predict(&r->model, &r->workers, r->dev.samples, n, (int32_t)gm_config_int(r->config, GM_KEY_TOKENS),
-                            found, count, err);
+    gm_status status = found != NULL && count != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu predictions", n);
+    if (status == GM_OK) status = predict_own(r, found, count, err);
     if (status == GM_OK) {
-        for (size_t i = 0; i < n; i++) {
-            records[i] = r->dev.records.items[i]; /* shares id and tokens; only the entities are its own */
-            records[i].entities = found[i];
-            records[i].entity_count = count[i];
-        }
-        const gm_records predicted = { .items = records, .count = n, .capacity = n };
-        status = gm_evaluate(&r->dev.records, &predicted, &(gm_eval_options) { .iou = 0.5 }, m, err);
+        status = score_own(r, found, count, m, err);
         for (size_t i = 0; i < n; i++) gm_entities_free(found[i], count[i]);
     }
     gm_params_unpack(&r->model.params); /* the next step changes the weights */
-    gm_free(records);
-    gm_free(found);
+    gm_free((void *)found);
     gm_free(count);
-    return status;
+    GM_TRY(gm_comm_agree(r->ranks.comm, status, err));
+    return sum_scores(r, m, err);
 }

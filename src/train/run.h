@@ -3,7 +3,9 @@
 #define GM_TRAIN_RUN_H
 
 #include "eval/metrics.h"
+#include "adamw/adamw.h"
 #include "model/look.h"
+#include "train/ranks.h"
 #include "train/trainer.h"
 
 /* Where a run stands: all that a checkpoint must know beside weights and moments. */
@@ -46,6 +48,7 @@ typedef struct gm_run {
     double *partial;       /* in device memory */
     gm_mirror outcome;     /* of a step: loss of each shard, as double; then norm and factor of clipping, as float */
     gm_replay replay;
+    gm_ranks ranks;
     float norm;
     uint32_t *order;          /* [train.records.count] of the epoch at hand */
     const gm_sample **picked; /* [train.batch] samples of a step */
@@ -56,6 +59,7 @@ typedef struct gm_run {
     FILE *metrics;  /* metrics.jsonl, open for appending */
     double train_s; /* time in steps since the last line of metrics, and pieces in it */
     int64_t train_pieces;
+    gm_comm_counts noted; /* traffic at the last line of metrics */
     double epoch_s; /* the same since the epoch began or the run was resumed */
     int64_t epoch_pieces;
 } gm_run;
@@ -73,6 +77,25 @@ gm_status gm_run_fetch(gm_run *r, gm_err *err); /* and come back, to be written 
 void gm_run_shuffle(gm_run *r); /* the order of epoch at.epoch */
 gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err);
 
+/* ranks.c: begin says what shards are this process's (all of them where it is alone); make takes memory for the sums, behind
+ * the gradients' own. most_rows: floats of the rows that a step can touch. */
+gm_status gm_ranks_begin(gm_run *r, gm_err *err);
+gm_status gm_ranks_make(gm_run *r, int64_t most_rows, gm_err *err);
+void gm_ranks_free(gm_run *r);
+void gm_ranks_start_step(gm_run *r); /* behind the list of touched rows */
+/* gm_grads.on_layer of own shards, their run being the listener; layer -1: all of the shard's gradients stand. */
+gm_status gm_ranks_passed(gm_tape *t, int32_t layer, void *run);
+/* Of several processes: the sums over all shards, each rank its pieces, and the norm; then new weights of dense parameters,
+ * and gradients of rows in rows[ranks.first], for all. */
+gm_status gm_ranks_sum(gm_run *r, float *norm, float *scale, gm_err *err);
+typedef gm_adamw (*gm_adamw_of)(const gm_run *r, gm_rate rate, bool decays);
+gm_status gm_ranks_update(gm_run *r, gm_adamw_of adamw_of, gm_err *err);
+gm_status gm_ranks_gather_moments(gm_run *r, gm_err *err); /* to rank 0, which writes them */
+gm_status gm_ranks_share_state(gm_run *r, gm_err *err);    /* rank 0's weights, moments and progress become everybody's */
+/* What all ranks have sent and waited since `since`, in all; by all ranks. */
+gm_status gm_ranks_traffic(gm_run *r, const gm_comm_counts *since, gm_comm_counts *sum, gm_err *err);
+gm_status gm_ranks_report(gm_run *r, gm_err *err); /* the same since the beginning, in the log */
+
 /* average.c: takes the weights behind a step into their average where it is time; puts one in the other's place, for all
  * that reads the model's weights, and back. */
 gm_status gm_run_average(gm_run *r, gm_err *err);
@@ -87,6 +110,8 @@ gm_status gm_run_load_last(gm_run *r, bool *found, gm_err *err);
 /* Writes run.json, or compares it with this run's configuration when resuming: a key that changes the result is an error. */
 gm_status gm_run_describe(const gm_run *r, gm_err *err);
 gm_status gm_run_check_description(const gm_run *r, gm_err *err);
+/* Whether all processes have the same program, configuration and data. */
+gm_status gm_run_check_ranks(const gm_run *r, gm_err *err);
 
 /* metrics.c: lines of metrics.jsonl; opening cuts off what lies beyond the state. */
 gm_status gm_run_open_metrics(gm_run *r, gm_err *err);

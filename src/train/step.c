@@ -70,11 +70,13 @@ static gm_status make_gradients(gm_run *r)
     gm_device *dev = r->workers.whole;
     const size_t rows = (size_t)most_touched(r) * table_cols(r), dense = r->model.params.dense_count;
     GM_TRY(take(dev, (size_t)(chunks(dense) + chunks(rows)) * sizeof *r->partial, &r->partial));
-    for (int32_t s = 0; s < r->shards; s++) {
+    for (int32_t s = r->ranks.first; s < r->ranks.end; s++) {
         GM_TRY(take(dev, dense * sizeof(float), &r->dense[s]));
         GM_TRY(take(dev, rows * sizeof(float), &r->rows[s]));
         r->grads[s].dense = r->dense[s];
         r->grads[s].rows = r->rows[s];
+        r->grads[s].on_layer = r->ranks.size > 1 ? gm_ranks_passed : NULL;
+        r->grads[s].listener = r;
     }
     return dev->memory->sync(dev);
 }
@@ -102,9 +104,11 @@ gm_status gm_run_make_buffers(gm_run *r, gm_err *err)
     gm_device *dev = r->workers.whole;
     const int32_t most = (int32_t)gm_config_int(r->config, GM_KEY_BATCH);
     const int32_t pieces = up_to(most * most_of_sample(r), BUCKET), regions = up_to(most * r->model.options.max_regions, BUCKET);
+    GM_TRY(gm_ranks_begin(r, err));
     GM_TRY(make_lists(r, err));
     if (gm_workers_error(&r->workers, make_gradients(r), err) != GM_OK)
         return gm_fail_at(err, "gradients of %d shards of %zu parameters (train.shards)", r->shards, r->model.params.dense_count);
+    GM_TRY(gm_ranks_make(r, most_touched(r) * (int64_t)table_cols(r), err));
     GM_TRY(gm_mirror_make(&r->touched_rows, ((size_t)most_touched(r) + 1) * sizeof(int32_t), dev, err));
     GM_TRY(gm_mirror_make(&r->outcome, (size_t)r->shards * sizeof(double) + 2 * sizeof(float), dev, err));
     for (int32_t s = 0; s < r->shards; s++) {
@@ -131,6 +135,7 @@ void gm_run_free_buffers(gm_run *r)
         if (r->rows != NULL) dev->memory->release(dev, r->rows[s]);
         if (r->grads != NULL) gm_free(r->grads[s].is_written);
     }
+    gm_ranks_free(r);
     dev->memory->release(dev, r->partial);
     gm_mirror_free(&r->touched_rows, dev);
     gm_mirror_free(&r->outcome, dev);
@@ -227,8 +232,9 @@ static gm_status fill_shard(gm_run *r, int32_t s, gm_batch_options o, gm_scene_o
 {
     const gm_sample *const *from = r->picked + r->cut[s];
     const int32_t count = r->cut[s + 1] - r->cut[s];
+    const bool is_own = s >= r->ranks.first && s < r->ranks.end; /* of the others' shards the words and rows count */
     GM_TRY(gm_batch_fill(&r->batch[s], from, count, o, err));
-    return gm_model_asks(&r->model) ? gm_scene_fill(&r->batch[s], from, count, scene, err) : GM_OK;
+    return is_own && gm_model_asks(&r->model) ? gm_scene_fill(&r->batch[s], from, count, scene, err) : GM_OK;
 }
 
 /* Fills the batches. On a device all have the same capacities, which depend on the bucket alone, so that its captured step
@@ -259,6 +265,7 @@ static gm_status deal(gm_run *r, int32_t count, int32_t *bucket, gm_err *err)
     r->step.inv_words = words > 0 ? 1.0f / (float)words : 0.0f;
     r->step.inv_sentences = 1.0f / (float)count;
     count_asked(r, count);
+    gm_ranks_start_step(r);
     return GM_OK;
 }
 
@@ -280,9 +287,11 @@ static gm_status clear_unwritten(const gm_params *ps, const gm_grads *g, gm_devi
     return GM_OK;
 }
 
-static gm_status run_shard(gm_worker *w, int32_t s, void *context)
+/* Shard i of this process's own. */
+static gm_status run_shard(gm_worker *w, int32_t i, void *context)
 {
     gm_run *r = context;
+    const int32_t s = r->ranks.first + i;
     gm_grads *g = &r->grads[s];
     memset(g->is_written, 0, (size_t)r->model.params.count * sizeof(bool));
     gm_tape_begin(&w->tape, g, r->model.options.dropout, (double *)r->outcome.device + s);
@@ -290,13 +299,14 @@ static gm_status run_shard(gm_worker *w, int32_t s, void *context)
         GM_TRY(gm_model_loss(&r->model, &w->tape, &r->batch[s]));
         GM_TRY(gm_tape_backward(&w->tape));
     }
-    return clear_unwritten(&r->model.params, g, w->tape.dev);
+    GM_TRY(clear_unwritten(&r->model.params, g, w->tape.dev));
+    return gm_ranks_passed(&w->tape, -1, r);
 }
 
 static gm_status measure_shards(gm_worker *w, void *context)
 {
     const gm_run *r = context;
-    for (int32_t s = 0; s < r->shards; s++) GM_TRY(run_shard(w, s, context));
+    for (int32_t i = 0; i < r->ranks.end - r->ranks.first; i++) GM_TRY(run_shard(w, i, context));
     return GM_OK;
 }
 
@@ -325,7 +335,7 @@ static gm_adamw adamw_of(const gm_run *r, gm_rate rate, bool decays)
                         .eps = 1e-8f };
 }
 
-static gm_status update(gm_run *r)
+static gm_status update_dense(gm_run *r)
 {
     enum { WIDTH = 16 }; /* groups are multiples of it */
     gm_params *ps = &r->model.params;
@@ -342,12 +352,19 @@ static gm_status update(gm_run *r)
         a.copy = ps->copy != NULL ? (uint16_t *)ps->copy + g->offset : NULL;
         GM_TRY(r->backend.kernels.adamw.forward(&a, r->workers.whole));
     }
+    return GM_OK;
+}
+
+static gm_status update_rows(gm_run *r)
+{
+    gm_params *ps = &r->model.params;
+    gm_param_blocks *d = &ps->device;
     if (ps->table == NULL) return GM_OK;
     gm_adamw a = adamw_of(r, ps->table->spec.rate, ps->table->spec.decays);
     a.param = d->table_value;
     a.m = d->table_m;
     a.v = d->table_v;
-    a.grad = r->rows[0];
+    a.grad = r->rows[r->ranks.first];
     a.n_rows = r->touched_rows.device;
     a.row = a.n_rows + 1;
     a.capacity = r->grads[0].touched;
@@ -371,15 +388,24 @@ static gm_status not_finite(const gm_run *r, int32_t count, double loss, gm_err 
     return GM_ERR_NUMERIC;
 }
 
+/* Each rank updates what it has summed; rows of the table are few, and everybody updates all of them. */
+static gm_status compute_with_others(gm_run *r, gm_err *err)
+{
+    GM_TRY(gm_ranks_sum(r, norm_of(r, r->outcome.host), scale_of(r, r->outcome.host), err));
+    GM_TRY(gm_ranks_update(r, adamw_of, err));
+    return gm_workers_error(&r->workers, update_rows(r), err);
+}
+
 /* All that a device does in a step, from the batches it holds to the new weights. */
 static gm_status compute(void *context, gm_err *err)
 {
     gm_run *r = context;
     gm_device *dev = r->workers.whole;
     GM_TRY(gm_workers_error(&r->workers, dev->memory->fill(dev, r->outcome.device, 0, (size_t)r->shards * sizeof(double)), err));
-    GM_TRY(gm_workers_run(&r->workers, r->shards, run_shard, r, err));
+    GM_TRY(gm_workers_run(&r->workers, r->ranks.end - r->ranks.first, run_shard, r, err));
+    if (r->ranks.size > 1) return compute_with_others(r, err);
     if (gm_workers_error(&r->workers, sum_gradients(r), err) != GM_OK) return gm_fail_at(err, "gradients");
-    if (gm_workers_error(&r->workers, update(r), err) != GM_OK) return gm_fail_at(err, "optimiser");
+    if (gm_workers_error(&r->workers, update_dense(r), err) != GM_OK || gm_workers_error(&r->workers, update_rows(r), err) != GM_OK) return gm_fail_at(err, "optimiser");
     return GM_OK;
 }
 
@@ -413,7 +439,7 @@ gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err)
     GM_TRY(gm_workers_error(&r->workers, send_step(r), err));
     GM_TRY(gm_replay_run(&r->replay, &r->workers.items[0], bucket, measure_shards, compute, r, err));
     GM_TRY(gm_workers_error(&r->workers, take_outcome(r, loss), err));
-    if (!isfinite(*loss) || !isfinite(r->norm)) return not_finite(r, count, *loss, err);
+    if (!isfinite(*loss) || !isfinite(r->norm)) return gm_comm_agree(r->ranks.comm, not_finite(r, count, *loss, err), err);
     r->at.step++;
     r->at.step_in_epoch++;
     return GM_OK;

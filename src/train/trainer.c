@@ -117,7 +117,7 @@ static gm_status take_pictures(gm_run *r, gm_err *err)
             status = gm_look_take(r->look, &r->workers, sets[k]->samples + i, n, err);
             done += (int64_t)n;
             gm_progress_update(&bar, done, NULL);
-            if (status == GM_OK && *r->options->signal != 0) status = gm_fail(err, *r->options->signal == SIGTERM ? GM_STOP_TERM : GM_STOP_INT, "stopped before the first step");
+            if (status == GM_OK && *r->options->signal != 0) status = gm_fail(err, *r->options->signal == SIGINT ? GM_STOP_INT : GM_STOP_TERM, "stopped before the first step");
         }
     gm_progress_end(&bar);
     if (status == GM_OK) gm_look_report(r->look);
@@ -198,13 +198,17 @@ static gm_status begin_or_resume(gm_run *r, gm_err *err)
     return gm_run_open_metrics(r, err);
 }
 
+/* Of several processes, what any of them had got when the last step's outcomes were exchanged: all stop behind the same step. */
+static int stop_signal(const gm_run *r) { return r->ranks.size > 1 ? r->ranks.signal : (int)*r->options->signal; }
+
 static gm_status after_signal(gm_run *r, gm_err *err)
 {
-    const int number = (int)*r->options->signal;
+    const int number = stop_signal(r);
     GM_TRY(gm_run_save_last(r, err));
-    return gm_fail(err, number == SIGTERM ? GM_STOP_TERM : GM_STOP_INT,
-                   "stopped by %s behind step %lld; all is saved: go on with --resume",
-                   number == SIGTERM ? "SIGTERM" : "SIGINT", (long long)r->at.step);
+    gm_fail(err, number == SIGINT ? GM_STOP_INT : GM_STOP_TERM,
+            "stopped by %s behind step %lld; all is saved: go on with --resume",
+            number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGUSR1", (long long)r->at.step);
+    return gm_comm_agree(r->ranks.comm, err->status, err);
 }
 
 static gm_status log_step(gm_run *r, double loss, gm_err *err)
@@ -243,7 +247,7 @@ static gm_status run_epoch(gm_run *r, gm_progress *bar, gm_err *err)
                  (double)r->train_pieces / r->train_s);
         gm_progress_update(bar, r->at.step, detail);
         GM_TRY(log_step(r, loss, err));
-        if (*r->options->signal != 0) return after_signal(r, err);
+        if (stop_signal(r) != 0) return after_signal(r, err);
         if (r->at.step % save_every == 0) GM_TRY(gm_run_save_last(r, err));
     }
     return GM_OK;
@@ -331,12 +335,21 @@ static void report_end(const gm_run *r)
                (long long)r->at.step, chosen_name(r), r->at.best_f1, (long long)r->at.best_epoch, r->options->out);
 }
 
+/* What one process cannot do stops all of them, with its message. Rank 0 alone looks at the run folder and writes there. */
+static gm_status begin_together(gm_run *r, gm_err *err)
+{
+    gm_comm *comm = r->options->comm;
+    GM_TRY(gm_comm_agree(comm, set_up(r, err), err));
+    GM_TRY(gm_comm_agree(comm, gm_run_check_ranks(r, err), err));
+    GM_TRY(gm_comm_agree(comm, r->ranks.rank == 0 ? begin_or_resume(r, err) : GM_OK, err));
+    GM_TRY(gm_ranks_share_state(r, err));
+    return gm_run_place(r, err);
+}
+
 static gm_status train(gm_run *r, gm_err *err)
 {
     gm_progress bar;
-    GM_TRY(set_up(r, err));
-    GM_TRY(begin_or_resume(r, err));
-    GM_TRY(gm_run_place(r, err));
+    GM_TRY(begin_together(r, err));
     gm_progress_start(&bar, "train", r->total_steps, gm_config_int(r->config, GM_KEY_LOG_EVERY));
     gm_status status = GM_OK;
     while (status == GM_OK && !is_finished(r)) {
@@ -347,6 +360,7 @@ static gm_status train(gm_run *r, gm_err *err)
                      : gm_run_save_last(r, err); /* cut short by train.max_steps */
     }
     gm_progress_end(&bar);
+    if (status == GM_OK) status = gm_ranks_report(r, err);
     if (status == GM_OK) report_end(r);
     return status;
 }

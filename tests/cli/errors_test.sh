@@ -192,6 +192,15 @@ stops "the model's folder holds no model" "$program" predict --model "$d" --in "
 stops "predict gets nothing" "$program" predict --model "$run/last"
 stops "predict gets nothing" "$program" predict --model "$run/last" --in "$scratch/empty"
 stops "predictions of other sentences are scored" "$program" eval --gold "$d/train.jsonl" --pred "$d/dev.jsonl"
+for i in 0 1 2; do "$program" predict --model "$run/last" --in "$d/dev.jsonl" --shard $i/3 --out "$d/part.$i" --log-level error; done
+merge=("$program" merge --records "$d/dev.jsonl" --log-level error "$d/part.0" "$d/part.2")
+stops "a shard is missing" "${merge[@]}"
+sed '$d' "$d/part.1" > "$d/cut.1"
+stops "a shard is cut" "${merge[@]}" "$d/cut.1"
+stops "a shard twice" "${merge[@]}" "$d/part.1" "$d/part.1"
+check "another model" 0 "" "" "$program" train --log-level error --set encoder=tiny --set train.epochs=1 --set data.train="$d/train.jsonl" --set seed=7 --out "$d/other"
+"$program" predict --model "$d/other" --in "$d/dev.jsonl" --shard 1/3 --out "$d/other.1" --log-level error
+stops "shards of two models" "${merge[@]}" "$d/other.1"
 score=("$program" eval --gold "$d/train.jsonl")
 sed 's/"type": "PER"/&, "uncertainty": {"span": -1}/' "$d/train.jsonl" | grep uncertainty > "$d/uncertain.jsonl"
 stops "an uncertainty that is none" "${score[@]}" --pred "$d/uncertain.jsonl"
@@ -204,6 +213,14 @@ stops "plots have nowhere to go" "${score[@]}" --pred "$d/scored.jsonl" --plots 
 stops "wrong usage: an unknown evaluator" "${score[@]}" --pred "$d/train.jsonl" --compat sake
 stops "wrong usage: bins that are none" "${score[@]}" --pred "$d/train.jsonl" --uncertainty --bins 0
 stops "wrong usage: a negative cost" "${score[@]}" --pred "$d/train.jsonl" --thresholds --call-cost -1
+ground=("$program" ground --in "$d/train.jsonl" --log-level error --out "$new")
+printf '{"url": "http://127.0.0.1:1/v1/chat/completions", "model": "m"}\n' > "$d/endpoint.json"
+stops "wrong usage: grounding without pictures" "${ground[@]}"
+stops "wrong usage: nothing to show" "${ground[@]}" --images "$d"
+stops "wrong usage: too much to show" "${ground[@]}" --images "$d" --k 33
+ground+=(--images "$d" --samples "$d/dev.jsonl" --endpoint "$d/endpoint.json" --prompts configs/prompts)
+stops "a folder of samples' pictures that is not there" "${ground[@]}" --samples-images "$d/none"
+stops "the encoder that compares samples is not there" "${ground[@]}" --encoder "$d/none"
 full() { "$program" predict --model "$run/last" --in "$d/train.jsonl" --log-level error > /dev/full; }
 if [ -e /dev/full ]; then
     full 2> "$scratch/err"

@@ -5,7 +5,8 @@
  *   GM_SIM_WORKERS     threads of the system that run blocks (default: all cores; 1 when checking or not seq)
  *   GM_SIM_POISON      byte that fills fresh device and shared memory (default 255: NaN)
  *   GM_SIM_ALLOW_EXIT  1: a thread may end before barriers of its block (default 0: reported)
- *   GM_SIM_DEVICES     number of devices (default 1)
+ *   GM_SIM_DEVICES     number of devices (default 8, as a node has)
+ *   GM_SIM_PATIENCE    seconds that a collective of several processes waits for one of them (default 60)
  *   GM_SIM_CHECK       0: the check build only counts bytes, which is faster than checking (default 1)
  *   GM_SIM_REPORT      file that gets the counters when the program ends: gm_sim.h says what it holds */
 #include "internal.h"
@@ -128,7 +129,8 @@ static void read_environment()
     config.poison = number("GM_SIM_POISON", 255, 0, 255);
     config.allow_exit = number("GM_SIM_ALLOW_EXIT", 0, 0, 1) != 0;
     config.async = number("GM_SIM_ASYNC", 0, 0, 1) != 0;
-    config.devices = number("GM_SIM_DEVICES", 1, 1, 64);
+    config.devices = number("GM_SIM_DEVICES", 8, 1, 64);
+    config.patience_s = number("GM_SIM_PATIENCE", 60, 1, 86400);
     config.hooks = check_available();
     config.check = config.hooks && number("GM_SIM_CHECK", 1, 0, 1);
     config.workers = number("GM_SIM_WORKERS", 0, 0, 256);

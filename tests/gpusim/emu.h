@@ -63,6 +63,7 @@ struct Tls {
     size_t segment_bytes;
     int device, last_error;
     const char *operation; /* that the calling thread is in: "linear forward"; NULL outside */
+    void *group;           /* calls between ncclGroupStart and ncclGroupEnd; NULL outside */
 };
 extern __thread Tls tls;
 

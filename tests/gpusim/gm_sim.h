@@ -25,7 +25,7 @@ GM_SIM_API int gm_sim_checks(void);
 GM_SIM_API size_t gm_sim_live_bytes(void);
 
 typedef struct gm_sim_counter {
-    const char *kernel;      /* with its template arguments; "cublas", "upload", "download", "copy", "fill", "graph" for what is none */
+    const char *kernel;      /* with its template arguments; "cublas", "upload", "download", "copy", "fill", "graph", "nccl" for what is none */
     uint64_t launches;
     uint64_t read, written;  /* bytes of device memory, as in the report */
 } gm_sim_counter;

@@ -22,6 +22,7 @@ struct Config {
     bool allow_exit; /* a thread may end before the barriers of others */
     bool async;      /* stream work runs only when something waits for it */
     int devices, workers;
+    int patience_s;  /* with other processes, in collectives */
     bool hooks;      /* kernels were built with access hooks: bytes are counted */
     bool check;      /* and every access is checked */
 };
@@ -111,6 +112,8 @@ cudaError_t set_dynamic_limit(const void *kernel, int bytes);
 
 /* ---- streams (stream.cpp) ---- */
 void enqueue(cudaStream_t stream, std::function<void()> work); /* runs now, later under GM_SIM_ASYNC, or is captured */
+/* Work with other processes: `begin` gives what is tried, from its turn in the stream on, until it says that it has ended. */
+void enqueue_together(cudaStream_t stream, std::function<std::function<bool()>()> begin);
 void drain(cudaStream_t stream);
 void drain_all();
 bool capturing_forbids(const char *call); /* reports and says true while a global capture is under way */

@@ -28,6 +28,7 @@ struct CUstream_st {
         std::function<void()> run;
         CUevent_st *record, *wait;
         uint64_t count;                 /* of the event */
+        std::function<bool()> attempt = nullptr; /* of work with other processes: true when it has ended */
     };
     std::deque<Work> queue;
     bool running = false, non_blocking = false;
@@ -75,6 +76,7 @@ static bool step(CUstream_st *s)
     if (s->queue.empty() || s->running) return false;
     const CUstream_st::Work &head = s->queue.front();
     if (head.wait && head.wait->reached < head.count) return false;
+    if (head.attempt && !head.attempt()) return false;
     const CUstream_st::Work work = std::move(s->queue.front());
     s->queue.pop_front();
     s->running = true;
@@ -87,15 +89,40 @@ static bool step(CUstream_st *s)
     return true;
 }
 
+static bool step_any()
+{
+    const size_t n = streams.size(), first = mixer.next() % n;
+    for (size_t i = 0; i < n; i++)
+        if (step(streams[(first + i) % n])) return true;
+    return false;
+}
+
+/* Some stream has met work that other processes have not come to yet. */
+static bool waits_for_others()
+{
+    for (const CUstream_st *s : streams)
+        if (!s->queue.empty() && s->queue.front().attempt) return true;
+    return false;
+}
+
+static void pause_for_others()
+{
+    const struct timespec moment = { 0, 50000 };
+    nanosleep(&moment, nullptr);
+}
+
+static void report_stuck() { fail(nullptr, 0, "streams are stuck: one waits for an event that nobody records"); }
+
 static void drain_until(const std::function<bool()> &enough)
 {
     while (!enough()) {
-        const size_t n = streams.size(), first = mixer.next() % n;
-        bool any = false;
-        for (size_t i = 0; i < n && !any; i++) any = step(streams[(first + i) % n]);
-        if (any) continue;
-        if (!enough()) fail(nullptr, 0, "streams are stuck: one waits for an event that nobody records");
-        return;
+        if (step_any()) continue;
+        if (enough()) return;
+        if (!waits_for_others()) {
+            report_stuck();
+            return;
+        }
+        pause_for_others();
     }
 }
 
@@ -131,7 +158,9 @@ static void push(CUstream_st *s, CUstream_st::Work work)
 {
     wait_for_legacy(s);
     s->queue.push_back(std::move(work));
-    if (!config.async) drain_until([s] { return s->queue.empty(); });
+    if (config.async) return;
+    while (!s->queue.empty() && step_any()) {}
+    if (!s->queue.empty() && !waits_for_others()) report_stuck();
 }
 
 /* ---- capture ---- */
@@ -186,6 +215,22 @@ void enqueue(cudaStream_t stream, std::function<void()> unnamed)
     }
     if (s == &null_stream) capturing_forbids("work on the legacy default stream");
     push(s, { std::move(work), nullptr, nullptr, 0 });
+}
+
+/* A replayed graph runs as one piece of work: a node that needs others waits for them where it stands. */
+void enqueue_together(cudaStream_t stream, std::function<std::function<bool()>()> begin)
+{
+    config_read();
+    Lock lock(mutex);
+    CUstream_st *s = stream_of(stream);
+    if (s->capture) {
+        capture_node(s, [begin] {
+            const std::function<bool()> attempt = begin();
+            while (!attempt()) pause_for_others();
+        });
+        return;
+    }
+    push(s, { nullptr, nullptr, nullptr, 0, begin() });
 }
 
 /* A wait that a captured stream cannot answer. */

@@ -222,11 +222,25 @@ static void types_are_of_the_set(void **state)
     gm_labels_free(&labels);
 }
 
+/* Once "OTHER" was refused whatever the set called it, since its normal form was looked for in the wrong place. */
+static void other_is_found_by_either_name(void **state)
+{
+    (void)state;
+    static const char *const sets[] = { "PER,OTHER", "PER,MISC", "person,other" }, *const names[] = { "OTHER", "Other", "MISC", "misc" };
+    for (size_t i = 0; i < GM_LEN(sets); i++) {
+        gm_labels labels;
+        labels_of(sets[i], &labels);
+        for (size_t k = 0; k < GM_LEN(names); k++) assert_int_equal(gm_answer_find_type(&labels, names[k]), 1);
+        assert_int_equal(gm_answer_find_type(&labels, "animal"), -1);
+        gm_labels_free(&labels);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(corrections_of_unco),      cmocka_unit_test(answers_of_refineg),
                                         cmocka_unit_test(boxes_of_refineg),         cmocka_unit_test(the_nearest_run_of_words_is_meant),
                                         cmocka_unit_test(json_is_found_in_prose),   cmocka_unit_test(boxes_lie_in_the_picture),
-                                        cmocka_unit_test(types_are_of_the_set) };
+                                        cmocka_unit_test(types_are_of_the_set),     cmocka_unit_test(other_is_found_by_either_name) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

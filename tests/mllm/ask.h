@@ -105,6 +105,20 @@ static inline gm_mllm_report ask_all(asked *a, const gm_mllm_endpoint *e, const 
     return report;
 }
 
+/* Ends the program as skipped where the build lacks libcurl, or SQLite for a `cache` (else NULL). */
+static inline void ask_skip_without_parts(const char *cache)
+{
+    gm_mllm_client *c = NULL;
+    gm_err err = { 0 };
+    gm_mllm_endpoint e = ask_endpoint(1, "");
+    const gm_status status = gm_mllm_open(&e, &(gm_mllm_options) { .cache = cache }, &c, &err);
+    gm_mllm_close(c);
+    gm_mllm_endpoint_free(&e);
+    if (status != GM_ERR_MISSING) return;
+    printf("skipped: %s\n", err.text);
+    exit(77);
+}
+
 /* Lines of the server's log that begin with `word`. */
 static inline int ask_log_count(const char *log, const char *word)
 {

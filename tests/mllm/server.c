@@ -224,6 +224,16 @@ static bool fails(connection *c, const act *a, known *k, double now)
     return false;
 }
 
+/* An error of the status in the argument whose text repeats the client's key. */
+static void say_key(const server *s, connection *c, const act *a, known *k)
+{
+    char message[256];
+    const int status = a->has_argument ? (int)a->argument : 400;
+    snprintf(message, sizeof message, "the key %s was seen", s->o->key != NULL ? s->o->key : "(none)");
+    respond_error(c, status, "", message, "an_error");
+    if (k != NULL) k->is_over = status == 400;
+}
+
 static void perform(server *s, connection *c, const act *a, known *k, const char *body, size_t size, uint64_t hash)
 {
     const double now = now_s();
@@ -236,6 +246,8 @@ static void perform(server *s, connection *c, const act *a, known *k, const char
         spoil(c, a, now);
     } else if (fails(c, a, k, now)) {
         return;
+    } else if (is(a, "says-key")) {
+        say_key(s, c, a, k);
     } else if (is(a, "big")) {
         gm_buffer_printf(&c->out, NULL, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[{\"message\":{\"content\":\"");
         c->flood = BIG;

@@ -250,7 +250,7 @@ static void parameters_overwrite_then_add(void **state)
     bool is_written[3] = { false, false, false };
     for (int i = 0; i < 8; i++) dense[i] = NAN;
     for (int i = 0; i < 6; i++) rows[i] = NAN;
-    gm_grads grads = { dense, rows, is_written, 3 };
+    gm_grads grads = { .dense = dense, .rows = rows, .is_written = is_written, .touched = 3 };
     gm_param plain = { .spec = { .rows = 2, .cols = 2 }, .count = 4, .offset = 4, .index = 0 };
     gm_param table = { .spec = { .rows = 100, .cols = 2, .is_table = true }, .count = 200, .index = 1 };
     gm_param frozen = { .spec = { .rows = 2, .cols = 2, .is_frozen = true }, .count = 4, .index = 2 };
