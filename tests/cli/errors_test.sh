@@ -210,6 +210,30 @@ sed 's/"type": "PER"/&, "score": 0.5/' "$d/train.jsonl" > "$d/scored.jsonl"
 stops "plots without gnuplot" env PATH=/nowhere "${score[@]}" --pred "$d/scored.jsonl" --plots "$scratch/plots"
 [ -z "$(ls "$scratch/plots")" ] || fail "plots without gnuplot: left $(ls "$scratch/plots")"
 stops "plots have nowhere to go" "${score[@]}" --pred "$d/scored.jsonl" --plots "$scratch/empty/plots"
+# Refining.
+sed 's/"type": "PER"/&, "uncertainty": {"span_norm": 0.9, "region_norm": 0.9}/' "$d/train.jsonl" | grep uncertainty > "$d/unsure.jsonl"
+refine=("$program" refine --in "$d/unsure.jsonl" --out "$scratch/refined" --log-level error)
+echo '{"url": "http://127.0.0.1:1/v1/chat/completions", "model": "m"}' > "$d/endpoint.json"
+cp -r configs/prompts "$d/prompts" && sed -i 's/{entity}/{entety}/' "$d/prompts/span.txt"
+stops "a prompt with a placeholder that is unknown" "${refine[@]}" --endpoint "$d/endpoint.json" --without-regions --prompts "$d/prompts"
+echo '{"id": "1", "part": "span", "text": "x"}' > "$d/answers.jsonl"
+stops "a recorded answer that is none" "${refine[@]}" --answers "$d/answers.jsonl"
+python3 - "$d/unsure.jsonl" > "$d/both.jsonl" << 'PY'
+import json, sys
+r = json.loads(open(sys.argv[1]).readline())
+e = r["entities"][0]
+for text in "xy": print(json.dumps({"id": r["id"], "start": e["start"], "end": e["end"], "part": "span", "text": text}))
+PY
+stops "two recorded answers for one part" "${refine[@]}" --answers "$d/both.jsonl"
+echo '{"span": 0.4}' > "$d/half.json"
+stops "thresholds that lack a part" "${refine[@]}" --thresholds "$d/half.json"
+stops "wrong usage: nobody corrects" "${refine[@]}"
+stops "wrong usage: two correctors" "${refine[@]}" --endpoint "$d/endpoint.json" --answers "$d/answers.jsonl"
+stops "wrong usage: regions without pictures" "${refine[@]}" --endpoint "$d/endpoint.json"
+stops "wrong usage: a sweep that asks" "${refine[@]}" --endpoint "$d/endpoint.json" --sweep --gold "$d/train.jsonl"
+stops "wrong usage: a score that is none" "${refine[@]}" --sweep --gold "$d/train.jsonl" --score f7
+stops "wrong usage: a pair of types that is none" "${refine[@]}" --types person/,location
+[ ! -e "$scratch/refined" ] || fail "a refinement that failed left $(ls "$scratch/refined")"
 stops "wrong usage: an unknown evaluator" "${score[@]}" --pred "$d/train.jsonl" --compat sake
 stops "wrong usage: bins that are none" "${score[@]}" --pred "$d/train.jsonl" --uncertainty --bins 0
 stops "wrong usage: a negative cost" "${score[@]}" --pred "$d/train.jsonl" --thresholds --call-cost -1
