@@ -84,6 +84,14 @@ stops "an empty tagged text" "${tagged[@]}" --set data.train="$scratch/empty"
 stops "a data file is missing" "${train[@]}" --set data.train="$d/none.jsonl" --out "$new"
 stops "no data file is named" "${train[@]}" --out "$new"
 
+printf '{"1": {"text": "The Hessen left."}}' > "$d/text.json"
+printf '{"2": []}' > "$d/entity.json"
+stops "entities of a sample that has no text" "$program" import ccks-json --text "$d/text.json" --entities "$d/entity.json"
+printf '{"1": [{"name": "Hessen", "label": "vessel", "bnd": {"xmin": 5, "ymin": 0, "xmax": 5, "ymax": 9}}]}' > "$d/entity.json"
+stops "entities by name with a box that is none" "$program" import ccks-json --text "$d/text.json" --entities "$d/entity.json"
+echo '{"id": "x", "tokens": ["a", "b"], "entities": [{"start": 0, "end": 1, "type": "PER", "boxes": []}, {"start": 1, "end": 1, "type": "LOC", "boxes": []}]}' > "$d/shared.jsonl"
+stops "export of tags for entities that share words" "$program" export conll --in "$d/shared.jsonl"
+
 # Pictures and proposals.
 regions=("$program" regions --in "$d/train.jsonl" --out "$scratch/regions" --log-level error)
 stops "there is no folder of pictures" "${regions[@]}" --images "$d/none"
@@ -245,6 +253,13 @@ stops "wrong usage: too much to show" "${ground[@]}" --images "$d" --k 33
 ground+=(--images "$d" --samples "$d/dev.jsonl" --endpoint "$d/endpoint.json" --prompts configs/prompts)
 stops "a folder of samples' pictures that is not there" "${ground[@]}" --samples-images "$d/none"
 stops "the encoder that compares samples is not there" "${ground[@]}" --encoder "$d/none"
+printf '{"url": "http://127.0.0.1:9/", "model": "m", "tries": 1, "give_up_after": 1}' > "$d/nobody.json" # nobody listens there
+sed -E 's/"entities": ?\[.*\]/"entities": []/' "$d/train.jsonl" > "$d/bare.jsonl"
+asked=("$program" synth --llm --log-level error --endpoint "$d/nobody.json" --out "$scratch/made")
+stops "synth --llm: samples without types" "${asked[@]}" --in "$d/bare.jsonl"
+stops "synth --llm: nothing is left for training" "${asked[@]}" --in "$d/train.jsonl"
+stops "wrong usage: synth --llm with a number out of range" "${asked[@]}" --in "$d/train.jsonl" --sentences 0
+stops "wrong usage: synth --llm without an endpoint" "$program" synth --llm --in "$d/train.jsonl" --out "$scratch/made"
 full() { "$program" predict --model "$run/last" --in "$d/train.jsonl" --log-level error > /dev/full; }
 if [ -e /dev/full ]; then
     full 2> "$scratch/err"
