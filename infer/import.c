@@ -10,8 +10,8 @@
 
 static int import_main(int argc, char **argv);
 const gm_command gm_import_command = {
-    "import", "reads a data set (twitter-gmner twitter-fmnerg ccks conll records) and writes records",
-    "gmner import FORMAT --text FILE [--boxes DIR] [--without FILE] [--split NAME] > records.jsonl", import_main
+    "import", "reads a data set (twitter-gmner twitter-fmnerg ccks ccks-json conll records) and writes records",
+    "gmner import FORMAT --text FILE [--boxes DIR | --entities FILE] [--without FILE] [--split NAME] > records.jsonl", import_main
 };
 
 typedef struct tally {
@@ -59,6 +59,11 @@ static void print_counts(const gm_import *what, const gm_import_counts *c, const
         line("", "images with XML", c->images_with_boxes);
         line("", "images without XML", c->images_without);
     }
+    if (what->entities != NULL) {
+        line("", "names not in their text", c->names_unmatched);
+        line("", "boxes of these", c->boxes_unmatched);
+        line("", "widened to whole words", c->names_widened);
+    }
     line("", "stray I- tags", c->stray_tags);
     line("", "ids twice", c->ids_twice);
     if (what->without != NULL) line("", "dropped sentences", c->dropped);
@@ -105,6 +110,7 @@ static int import_main(int argc, char **argv)
     gm_option options[] = {
         { "text", GM_OPT_STR, &what.text, "FILE", "text with tags, or - for stdin", true },
         { "boxes", GM_OPT_STR, &what.boxes, "DIR", "folder of Pascal-VOC XML files, <id>.xml (Twitter sets)", false },
+        { "entities", GM_OPT_STR, &what.entities, "FILE", "entities by name, with boxes (ccks-json)", false },
         { "without", GM_OPT_STR, &what.without, "FILE", "drops the sentences that stand in this file (ccks, conll)",
           false },
         { "split", GM_OPT_STR, &what.split, "NAME", "first part of made ids (ccks, conll); default: the file's name",
@@ -117,7 +123,7 @@ static int import_main(int argc, char **argv)
                                     argv, &done, &err);
     if (status == GM_OK && done) return 0;
     if (status == GM_OK && words == 0)
-        status = gm_fail(&err, GM_ERR_USAGE, "expected a format: twitter-gmner twitter-fmnerg ccks conll records");
+        status = gm_fail(&err, GM_ERR_USAGE, "expected a format: twitter-gmner twitter-fmnerg ccks ccks-json conll records");
     if (status == GM_OK) status = import(&what, &err);
     return gm_cli_finish(&gm_import_command, status, &err);
 }

@@ -84,7 +84,6 @@ gm_status refine_open_answers(const refine_settings *s, const refine_input *in, 
 static gm_status by_oracle(const refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
 {
     gm_oracle *oracle;
-    o->corrector = "oracle";
     GM_TRY(gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err));
     const gm_status status = gm_correct_all(&in->pred, &o->route, gm_oracle_ask, oracle, &o->c, &o->now, err);
     gm_oracle_free(oracle);
@@ -94,7 +93,6 @@ static gm_status by_oracle(const refine_settings *s, const refine_input *in, ref
 static gm_status by_answers(const refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
 {
     gm_recorded *answers;
-    o->corrector = "answers";
     GM_TRY(refine_open_answers(s, in, &answers, err));
     const gm_status status = gm_correct_all(&in->pred, &o->route, gm_recorded_ask, answers, &o->c, &o->now, err);
     gm_recorded_free(answers);
@@ -114,7 +112,9 @@ static gm_status pump(refine_settings *s, const refine_input *in, const char *pr
     const gm_asking_options how = { .endpoint = &s->stage.endpoint, .prompts = prompts, .images = s->images, .types = &in->types, .thresholds = s->thresholds, .record = record };
     gm_asking *asking;
     GM_TRY(gm_asking_open(&how, &in->pred, o->c, &asking, err));
-    const gm_status status = gm_stage_ask(&s->stage, o->route.calls[0] + o->route.calls[1] + o->route.calls[2], gm_asking_next, gm_asking_got, asking, err);
+    /* A folder that cannot be made is said before calls are paid for. */
+    gm_status status = s->stage.is_estimate ? GM_OK : gm_make_dirs(s->out, err);
+    if (status == GM_OK) status = gm_stage_ask(&s->stage, o->route.calls[0] + o->route.calls[1] + o->route.calls[2], gm_asking_next, gm_asking_got, asking, err);
     o->without_picture = gm_asking_without_picture(asking);
     gm_asking_free(asking);
     return status;
@@ -124,7 +124,6 @@ static gm_status by_endpoint(refine_settings *s, const refine_input *in, refine_
 {
     char *prompts = NULL;
     gm_recorded *record = NULL;
-    o->corrector = "endpoint";
     if (o->route.calls[GM_PART_REGION] > 0 && s->images == NULL)
         return gm_fail(err, GM_ERR_USAGE, "regions are handed on, and a model must see the picture: give --images DIR, or --without-regions");
     if (s->images != NULL && !gm_path_is_dir(s->images)) return gm_fail(err, GM_ERR_IO, "images: there is no folder %s", s->images);
@@ -144,13 +143,17 @@ static gm_status by_endpoint(refine_settings *s, const refine_input *in, refine_
 static gm_status refine(refine_settings *s, const refine_input *in, gm_err *err)
 {
     const gm_route_options how = refine_route_of(s);
-    refine_outcome o = { .corrector = "none" };
+    refine_outcome o = { .without_picture = 0 };
     GM_TRY(gm_route_make(&in->pred, &how, &o.route, err));
     gm_status status;
-    if (o.route.delegated == 0) status = gm_correct_all(&in->pred, &o.route, nobody, NULL, &o.c, &o.now, err);
-    else if (s->stage.endpoint_path != NULL) status = by_endpoint(s, in, &o, err);
-    else if (s->answers != NULL) status = by_answers(s, in, &o, err);
-    else if (in->gold.count > 0) status = by_oracle(s, in, &o, err);
+    if (o.route.delegated == 0) {
+        s->stage.command = "refine";
+        status = gm_correct_all(&in->pred, &o.route, nobody, NULL, &o.c, &o.now, err);
+        if (s->stage.is_estimate) gm_stage_tell(&s->stage);
+    }
+    else if (strcmp(s->corrector, "endpoint") == 0) status = by_endpoint(s, in, &o, err);
+    else if (strcmp(s->corrector, "answers") == 0) status = by_answers(s, in, &o, err);
+    else if (strcmp(s->corrector, "oracle") == 0) status = by_oracle(s, in, &o, err);
     else status = nobody(NULL, NULL, NULL, err);
     if (status == GM_OK && !s->stage.is_estimate) status = refine_write(s, in, &o, err);
     if (status == GM_OK)
@@ -163,18 +166,40 @@ static gm_status refine(refine_settings *s, const refine_input *in, gm_err *err)
 
 /* ---- the command ---- */
 
+/* Who corrects: what --corrector says, else whoever there is. */
+static gm_status choose(refine_settings *s, gm_err *err)
+{
+    static const char *const names[] = { "endpoint", "answers", "oracle" }, *const options[] = { "endpoint", "answers", "gold" };
+    const bool has[] = { s->stage.endpoint_path != NULL, s->answers != NULL, s->gold != NULL };
+    size_t i = 0;
+    if (s->corrector == NULL && has[0] && has[1]) return gm_fail(err, GM_ERR_USAGE, "--endpoint and --answers are two correctors: give one of them");
+    if (s->corrector == NULL) {
+        while (i < GM_LEN(names) && !has[i]) i++;
+        s->corrector = i < GM_LEN(names) ? names[i] : "none";
+        return GM_OK;
+    }
+    while (i < GM_LEN(names) && strcmp(s->corrector, names[i]) != 0) i++;
+    if (i == GM_LEN(names)) return gm_fail(err, GM_ERR_USAGE, "--corrector is \"%s\"; it is endpoint, answers or oracle", s->corrector);
+    return has[i] ? GM_OK : gm_fail(err, GM_ERR_USAGE, "--corrector %s needs --%s FILE", names[i], options[i]);
+}
+
+static gm_status check_sweep(const refine_settings *s, gm_err *err)
+{
+    if (s->stage.endpoint_path != NULL)
+        return gm_fail(err, GM_ERR_USAGE, "--sweep asks nobody: record the answers first (--share 1 --record FILE), then give them by --answers FILE");
+    return s->gold == NULL ? gm_fail(err, GM_ERR_USAGE, "--sweep compares with gold: give --gold FILE") : GM_OK;
+}
+
 static gm_status check(refine_settings *s, gm_err *err)
 {
-    const bool has_endpoint = s->stage.endpoint_path != NULL;
     int score = 0;
     while (score < GM_SCORES && strcmp(s->score_name, gm_score_names[score]) != 0) score++;
     s->score = (gm_score_kind)score;
     if (score == GM_SCORES) return gm_fail(err, GM_ERR_USAGE, "--score is \"%s\"; it is mner, eeg, gmner, fine-mner or fmnerg", s->score_name);
-    if (has_endpoint && s->answers != NULL) return gm_fail(err, GM_ERR_USAGE, "--endpoint and --answers are two correctors: give one of them");
-    if (s->is_sweep && has_endpoint) return gm_fail(err, GM_ERR_USAGE, "--sweep asks nobody: record the answers first (--share 1 --record FILE), then give them by --answers FILE");
-    if (s->is_sweep && s->gold == NULL) return gm_fail(err, GM_ERR_USAGE, "--sweep compares with gold: give --gold FILE");
+    if (s->is_sweep) GM_TRY(check_sweep(s, err));
+    GM_TRY(choose(s, err));
     if (!s->is_sweep && s->out == NULL && !s->stage.is_estimate) return gm_fail(err, GM_ERR_USAGE, "--out DIR is missing: the corrected predictions go there");
-    if ((s->record != NULL || s->stage.is_estimate) && !has_endpoint) return gm_fail(err, GM_ERR_USAGE, "--record and --estimate go with --endpoint");
+    if ((s->record != NULL || s->stage.is_estimate) && strcmp(s->corrector, "endpoint") != 0) return gm_fail(err, GM_ERR_USAGE, "--record and --estimate go with --endpoint");
     if (s->share > 1 || (s->share < 0 && s->share > -1)) return gm_fail(err, GM_ERR_USAGE, "--share is %g; it is 0 to 1", s->share);
     if (!(s->call_cost >= 0)) return gm_fail(err, GM_ERR_USAGE, "--call-cost is %g; it is a number from 0", s->call_cost);
     return s->thresholds_path != NULL ? gm_thresholds_read(s->thresholds_path, &s->thresholds, err) : GM_OK;
@@ -200,6 +225,7 @@ static int refine_main(int argc, char **argv)
         { "in", GM_OPT_STR, &s.in, "FILE", "predicted records with uncertainties, - for stdin", true },
         { "out", GM_OPT_STR, &s.out, "DIR", "folder of predictions.jsonl and report.json", false },
         { "gold", GM_OPT_STR, &s.gold, "FILE", "gold records: scores before and after, and the oracle where nobody else answers", false },
+        { "corrector", GM_OPT_STR, &s.corrector, "NAME", "endpoint, answers or oracle (default: the first of these that --endpoint, --answers or --gold gives)", false },
         GM_STAGE_OPTIONS(&s.stage),
         { "images", GM_OPT_STR, &s.images, "DIR", "folder of the records' pictures", false },
         { "types", GM_OPT_STR, &s.types, "LIST", "types to choose from, PER,LOC or person/actor,... (default: those of the predictions)", false },

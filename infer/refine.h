@@ -6,6 +6,7 @@
 #include "mllm/asking.h"
 
 typedef struct refine_settings {
+    const char *corrector; /* "endpoint", "answers", "oracle" or "none" */
     const char *in, *out, *gold, *answers, *record, *images, *types, *thresholds_path, *score_name;
     bool is_sweep, never_removes, without_regions;
     double share, call_cost;
@@ -25,7 +26,6 @@ typedef struct refine_input {
 
 /* What a run came to. */
 typedef struct refine_outcome {
-    const char *corrector; /* "endpoint", "answers", "oracle" or "none" */
     gm_route route;
     gm_corrections *c;
     const gm_records *now; /* of c */

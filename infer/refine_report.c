@@ -51,10 +51,10 @@ static gm_status add_scores(const gm_records *gold, const gm_records *pred, cons
     return status;
 }
 
-static gm_status add_counts(const refine_input *in, const refine_outcome *o, gm_buffer *b, gm_err *err)
+static gm_status add_counts(const refine_settings *s, const refine_input *in, const refine_outcome *o, gm_buffer *b, gm_err *err)
 {
     const gm_correct_counts n = gm_correct_count(o->c);
-    GM_TRY(gm_buffer_printf(b, err, "{\"corrector\": \"%s\", \"samples\": %zu, \"entities\": %zu, \"delegated\": %zu", o->corrector, in->count, o->route.entities,
+    GM_TRY(gm_buffer_printf(b, err, "{\"corrector\": \"%s\", \"samples\": %zu, \"entities\": %zu, \"delegated\": %zu", o->route.delegated > 0 ? s->corrector : "none", in->count, o->route.entities,
                             o->route.delegated));
     for (int p = 0; p < GM_PARTS; p++)
         GM_TRY(gm_buffer_printf(b, err, ", \"%s\": {\"asked\": %lld, \"corrected\": %lld, \"kept\": %lld, \"refused\": %lld, \"failed\": %lld}", gm_part_names[p],
@@ -67,7 +67,7 @@ static gm_status write_report(const refine_settings *s, const refine_input *in, 
 {
     gm_buffer b = { 0 };
     gm_out out = { 0 };
-    gm_status status = add_counts(in, o, &b, err);
+    gm_status status = add_counts(s, in, o, &b, err);
     if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, &in->pred, "before", &b, err);
     if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, o->now, "after", &b, err);
     if (status == GM_OK && s->stage.client != NULL) status = gm_buffer_printf(&b, err, ", \"endpoint\": ");

@@ -1,25 +1,28 @@
-/* image_embedding on the GPU. Forward takes a block a row. Backward must add without atomics: a block owns 128 columns of a
- * place, its warps take the images in turn, and their sums are added in the order of the warps. */
+/* image_embedding on the GPU. Forward takes a block for a place in some images, of which its warps take one at a time: so what
+ * is added is read once for all of them. Backward must add without atomics: a block owns 128 columns of a place, its warps
+ * take the images in turn, and their sums are added in the order of the warps. */
 #include "device/columns.h"
 #include "image_embedding/image_embedding.h"
 
-enum { THREADS = 128, WARPS = 8, COLUMNS = 128 };
+enum { FORWARD_WARPS = 4, IMAGES = 8, WARPS = 8, COLUMNS = 128 };
 
+/* Place r of images first .. first + IMAGES - 1. */
 template <class T>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(32 * FORWARD_WARPS)
     add_places(T *x, const float *class_token, const float *position, const int *n_images, int rows, int width, bool is_wide)
 {
-    const int r = (int)blockIdx.x % rows;
-    if ((int)blockIdx.x / rows >= *n_images) return;
-    T *to = x + (size_t)blockIdx.x * (size_t)width;
-    for (int c = 4 * (int)threadIdx.x; c < width; c += 4 * THREADS) {
-        float v[4], p[4], k[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-        load_columns(to + c, width - c, is_wide, v);
-        load_columns(position + (size_t)r * (size_t)width + (size_t)c, width - c, is_wide, p);
-        if (r == 0) load_columns(class_token + c, width - c, is_wide, k);
+    const int r = (int)blockIdx.x % rows, first = (int)blockIdx.x / rows * IMAGES, end = min(first + IMAGES, *n_images);
+    for (int i = first + (int)threadIdx.x / 32; i < end; i += FORWARD_WARPS) {
+        T *to = x + ((size_t)i * (size_t)rows + (size_t)r) * (size_t)width;
+        for (int c = 4 * ((int)threadIdx.x % 32); c < width; c += 128) {
+            float v[4], p[4], k[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+            load_columns(to + c, width - c, is_wide, v);
+            load_columns(position + (size_t)r * (size_t)width + (size_t)c, width - c, is_wide, p);
+            if (r == 0) load_columns(class_token + c, width - c, is_wide, k);
 #pragma unroll
-        for (int j = 0; j < 4; j++) v[j] += k[j] + p[j];
-        store_columns(to + c, width - c, is_wide, v);
+            for (int j = 0; j < 4; j++) v[j] += k[j] + p[j];
+            store_columns(to + c, width - c, is_wide, v);
+        }
     }
 }
 
@@ -27,8 +30,8 @@ template <class T> static gm_status image_embedding_forward(const gm_image_embed
 {
     T *x = (T *)a->x;
     if (a->images == 0) return GM_OK;
-    return GM_LAUNCH(dev, add_places<T>, a->images * a->rows, THREADS, 0, x, a->class_token, a->position, a->n_images, a->rows, a->width,
-                     has_wide_rows(x, a->width) && has_wide_rows(a->class_token, a->width) && has_wide_rows(a->position, a->width));
+    return GM_LAUNCH(dev, add_places<T>, gm_blocks(a->images, IMAGES) * a->rows, 32 * FORWARD_WARPS, 0, x, a->class_token, a->position, a->n_images, a->rows,
+                     a->width, has_wide_rows(x, a->width) && has_wide_rows(a->class_token, a->width) && has_wide_rows(a->position, a->width));
 }
 
 /* blockIdx.x: the place, blockIdx.y: its columns. */

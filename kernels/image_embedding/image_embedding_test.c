@@ -41,22 +41,35 @@ static double *widened(gmt_backend *b, const gmt_buf *x)
 
 static size_t size_of(shape s) { return (size_t)s.images * (size_t)s.rows * (size_t)s.width; }
 
-static void forward(gmt_backend *b, shape s)
+/* Each begins so many elements behind its block's begin: 0, or where no four columns are aligned. */
+typedef struct places { size_t x, class_token, position; } places;
+
+static void forward(gmt_backend *b, shape s, places at)
 {
     const size_t n = size_of(s), place = (size_t)s.rows * (size_t)s.width, all = n + SPARE * place;
-    gmt_buf x = gmt_act(b, all, 1.0f), before = gmt_f32(b, x.f32, all), position = gmt_normal(b, place, 1.0f);
-    gmt_buf class_token = gmt_normal(b, (size_t)s.width, 1.0f), count = gmt_i32(b, &s.images, 1);
+    gmt_buf x = gmt_act(b, at.x + all, 1.0f), before = gmt_f32(b, x.f32, at.x + all), position = gmt_normal(b, at.position + place, 1.0f);
+    gmt_buf class_token = gmt_normal(b, at.class_token + (size_t)s.width, 1.0f), count = gmt_i32(b, &s.images, 1);
     double *want = gmt_doubles(b, n);
-    reference(widened(b, &x), widened(b, &class_token), widened(b, &position), s, want);
-    gmt_ok(b, b->k->image_embedding.forward(&(gm_image_embedding){ x.dev, class_token.dev, position.dev, count.dev, s.images + SPARE, s.rows, s.width },
-                                            b->device));
-    gmt_close(gmt_fetch(b, &x), want, n, gmt_tol_act(b, 3), "x");
-    assert_memory_equal(x.f32 + n, before.f32 + n, (all - n) * sizeof(float)); /* images beyond the true ones stay */
+    reference(widened(b, &x) + at.x, widened(b, &class_token) + at.class_token, widened(b, &position) + at.position, s, want);
+    gmt_ok(b, b->k->image_embedding.forward(&(gm_image_embedding){ gmt_at(&x, at.x), gmt_at(&class_token, at.class_token), gmt_at(&position, at.position),
+                                                                   count.dev, s.images + SPARE, s.rows, s.width }, b->device));
+    gmt_fetch(b, &x);
+    gmt_close(x.f32 + at.x, want, n, gmt_tol_act(b, 3), "x");
+    assert_memory_equal(x.f32, before.f32, at.x * sizeof(float));
+    assert_memory_equal(x.f32 + at.x + n, before.f32 + at.x + n, (all - n) * sizeof(float)); /* images beyond the true ones stay */
 }
 
 static void adds_places(gmt_backend *b)
 {
-    for (size_t i = 0; i < GM_LEN(shapes); i++) forward(b, shapes[i]);
+    for (size_t i = 0; i < GM_LEN(shapes); i++) forward(b, shapes[i], (places){ 0 });
+}
+
+static void any_alignment(gmt_backend *b)
+{
+    const shape s = { 9, 3, 64 };
+    forward(b, s, (places){ .x = 1 });
+    forward(b, s, (places){ .class_token = 1 });
+    forward(b, s, (places){ .position = 1 });
 }
 
 typedef struct gradients { gmt_buf class_token, position; } gradients;
@@ -148,5 +161,5 @@ static void reference_is_the_derivative(gmt_backend *b)
     gmt_slope(loss, &f, f.position, 20, dposition, 1e-8, "dposition");
 }
 
-GMT_MAIN("image_embedding", GMT(reference_is_the_derivative), GMT(adds_places), GMT(sums_the_gradients_of_each_place), GMT(same_bits_for_any_threads),
+GMT_MAIN("image_embedding", GMT(reference_is_the_derivative), GMT(adds_places), GMT(any_alignment), GMT(sums_the_gradients_of_each_place), GMT(same_bits_for_any_threads),
          GMT(no_images_give_zero_gradients))

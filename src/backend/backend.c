@@ -187,9 +187,17 @@ static gm_status open_module(const char *name, gm_float_type type, gm_backend *b
     return GM_OK;
 }
 
+static const char *const modules[] = { "cuda", "sim", "sim-check" };
+
+gm_status gm_backend_module(const char *device, const gm_module **module, gm_err *err)
+{
+    for (size_t i = 0; i < GM_LEN(modules); i++)
+        if (strcmp(device, modules[i]) == 0) return load_module(device, module, err);
+    return gm_fail(err, GM_ERR_USAGE, "--device %s has no module: cuda has one", device);
+}
+
 gm_status gm_backend_open(const char *device, const char *isa, gm_float_type type, gm_backend *b, gm_err *err)
 {
-    static const char *const modules[] = { "cuda", "sim", "sim-check" };
     if (strcmp(device, "cpu") == 0) return open_cpu(isa, type, b, err);
     for (size_t i = 0; i < GM_LEN(modules); i++)
         if (strcmp(device, modules[i]) == 0) return open_module(device, type, b, err) == GM_OK ? GM_OK : gm_fail_at(err, "--device %s", device);

@@ -19,6 +19,8 @@ typedef struct gm_backend {
 /* device: cpu, cuda, sim, sim-check (the simulator that checks every access) or auto (the best there is; says which).
  * isa: "auto" or v2, v3, v4 to force one on the cpu. GM_ERR_DEVICE says why a device is not to be had and what to do. */
 gm_status gm_backend_open(const char *device, const char *isa, gm_float_type type, gm_backend *b, gm_err *err);
+/* The module of a device that has one, before a GPU is looked for; GM_ERR_USAGE for the cpu. */
+gm_status gm_backend_module(const char *device, const gm_module **module, gm_err *err);
 /* The instruction sets this build has and this machine runs, best first; count of them. For tests. */
 int gm_backend_isas(const char *names[4]);
 bool gm_backend_has_bf16(void); /* whether the cpu here multiplies bf16 */

@@ -73,6 +73,15 @@ gm_status gm_comm_receive(gm_comm *c, int32_t from, int32_t group, void *block, 
     return GM_OK;
 }
 
+bool gm_comm_takes_device_memory(const gm_comm *c) { return c != NULL && c->transport->follow != NULL; }
+
+void gm_comm_follow(gm_comm *c, const gm_device *device)
+{
+    if (gm_comm_takes_device_memory(c)) c->transport->follow(device);
+}
+
+gm_status gm_comm_start(gm_comm *c, int32_t group, gm_err *err) { return c != NULL && c->transport->start != NULL ? c->transport->start(group, err) : GM_OK; }
+
 /* *left: transfers of the group that are not done. */
 static gm_status advance(gm_comm *c, int32_t group, int32_t *left, gm_err *err)
 {
@@ -122,6 +131,7 @@ gm_status gm_comm_wait(gm_comm *c, int32_t group, gm_err *err)
 {
     int32_t left;
     if (c == NULL) return GM_OK;
+    GM_TRY(gm_comm_start(c, group, err));
     double last = gm_now_s(), waited = 0.0;
     for (int tries = 0;; tries += tries < 200) {
         GM_TRY(advance(c, group, &left, err));
@@ -270,7 +280,7 @@ gm_status gm_comm_agree(gm_comm *c, gm_status mine, gm_err *err)
 
 /* Each launcher tells a process in the environment which of how many it is; these are what Open MPI, PMIx (srun --mpi=pmix)
  * and PMI (MPICH, Intel MPI, srun --mpi=pmi2) set. */
-static bool is_launched(void)
+bool gm_comm_is_launched(void)
 {
     static const char *const names[] = { "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE" };
     for (size_t i = 0; i < GM_LEN(names); i++)
@@ -289,10 +299,13 @@ static gm_status choose(const char *kind, const gm_transport **transport, gm_err
 {
     *transport = NULL;
     if (strcmp(kind, "none") == 0) return GM_OK;
-    if (strcmp(kind, "auto") == 0 && !is_launched())
+    if (strcmp(kind, "auto") == 0 && !gm_comm_is_launched())
         return !is_lonely_copy() ? GM_OK
                                  : gm_fail(err, GM_ERR_USAGE, "srun has started several processes that cannot find each other: use srun --mpi=pmix, or --comm none for independent runs");
-    if (strcmp(kind, "nccl") == 0) return gm_fail(err, GM_ERR_MISSING, "--comm nccl: this build has no NCCL; training on several processes works on the cpu, by --comm mpi");
+    if (strcmp(kind, "nccl") == 0) {
+        *transport = gm_transport_nccl();
+        return GM_OK;
+    }
     if (strcmp(kind, "mpi") != 0 && strcmp(kind, "auto") != 0) return gm_fail(err, GM_ERR_USAGE, "--comm is none, mpi, nccl or auto, not \"%s\"", kind);
     *transport = gm_transport_mpi();
     if (*transport != NULL) return GM_OK;
@@ -311,15 +324,20 @@ static gm_status exchange_names(gm_comm *c, gm_err *err)
 
 gm_status gm_comm_open(const char *kind, double timeout_s, gm_comm **c, gm_err *err)
 {
+    return gm_comm_open_as(&(gm_comm_options){ .kind = kind, .timeout_s = timeout_s }, c, err);
+}
+
+gm_status gm_comm_open_as(const gm_comm_options *o, gm_comm **c, gm_err *err)
+{
     const gm_transport *transport;
     *c = NULL;
-    GM_TRY(choose(kind, &transport, err));
+    GM_TRY(choose(o->kind, &transport, err));
     if (transport == NULL) return GM_OK;
     gm_comm *made = gm_calloc(1, sizeof *made);
     if (made == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for the connection of processes");
     made->transport = transport;
-    made->timeout_s = timeout_s;
-    gm_status status = transport->open(&made->rank, &made->size, err);
+    made->timeout_s = o->timeout_s;
+    gm_status status = transport->open(o, &made->rank, &made->size, err);
     if (status == GM_OK) status = exchange_names(made, err);
     if (status == GM_OK) {
         *c = made;

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "device.h"
 
 typedef struct gm_comm gm_comm;
 
@@ -21,9 +21,19 @@ typedef struct gm_comm_counts {
     double wait_s;                  /* spent in waits */
 } gm_comm_counts;
 
+typedef struct gm_comm_options {
+    const char *kind;         /* as in gm_comm_open */
+    double timeout_s;
+    const char *device;       /* nccl: the --device that has the memory; NULL: cuda */
+    int32_t rank, size;       /* nccl: which of how many; size 0: as the launcher says */
+    const char *file;         /* nccl without MPI: by which ranks meet, in a folder that all see */
+} gm_comm_options;
+
 /* kind: none, mpi, nccl, or auto: MPI where mpirun, srun or their like have started this process as one of several, else none.
  * MPI is not even started where no launcher has. *c is NULL for one process. timeout_s: 0 waits for ever. */
 gm_status gm_comm_open(const char *kind, double timeout_s, gm_comm **c, gm_err *err);
+/* The same with all that nccl can be told. It chooses the GPU of this process, so it comes before any device is made. */
+gm_status gm_comm_open_as(const gm_comm_options *o, gm_comm **c, gm_err *err);
 /* By all ranks together: each waits for the others. */
 void gm_comm_close(gm_comm *c);
 /* Ends all processes, also those that wait or hang; does not return, but for NULL. */
@@ -40,6 +50,14 @@ gm_status gm_comm_receive(gm_comm *c, int32_t from, int32_t group, void *block, 
 /* Lets transfers move on; many go on only inside of calls. */
 gm_status gm_comm_progress(gm_comm *c, gm_err *err);
 gm_status gm_comm_wait(gm_comm *c, int32_t group, gm_err *err); /* until all of the group is done */
+
+/* NCCL alone takes blocks in device memory, and only behind gm_comm_follow: what then stands on the device's stream, when a group
+ * starts, comes first. */
+bool gm_comm_takes_device_memory(const gm_comm *c);
+void gm_comm_follow(gm_comm *c, const gm_device *device);
+/* All transfers of the group have been named: those of NCCL go on from here, not before; a wait says it as well. By all ranks, in
+ * the same order of groups. */
+gm_status gm_comm_start(gm_comm *c, int32_t group, gm_err *err);
 
 /* By all ranks, in the same order. */
 gm_status gm_comm_barrier(gm_comm *c, gm_err *err);

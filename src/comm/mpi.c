@@ -20,9 +20,10 @@ static gm_status check(int code, const char *what, gm_err *err)
 }
 
 /* Workers of one process take turns, so MPI may be called by any of them, but by one at a time. */
-static gm_status mpi_open(int32_t *rank, int32_t *size, gm_err *err)
+static gm_status mpi_open(const gm_comm_options *o, int32_t *rank, int32_t *size, gm_err *err)
 {
     int given = 0, self = 0, all = 0;
+    (void)o;
     GM_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &given), "MPI_Init_thread", err));
     if (given < MPI_THREAD_SERIALIZED)
         return gm_fail(err, GM_ERR_MISSING, "this MPI cannot be called by several threads in turn (MPI_THREAD_SERIALIZED): use a build of it that can");
@@ -70,7 +71,8 @@ static void mpi_close(void)
 
 static void mpi_abort(int exit_code) { MPI_Abort(MPI_COMM_WORLD, exit_code); }
 
-static const gm_transport mpi = { "mpi", mpi_open, mpi_send, mpi_receive, mpi_test, mpi_close, mpi_abort };
+static const gm_transport mpi = { .name = "mpi", .open = mpi_open, .send = mpi_send, .receive = mpi_receive, .test = mpi_test,
+                                  .close = mpi_close, .abort = mpi_abort };
 
 const gm_transport *gm_transport_mpi(void) { return &mpi; }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/ccks_json.h"
 #include "data/id_set.h"
 #include "data/tagged.h"
 
@@ -190,12 +191,16 @@ static void count_all(const gm_records *all, gm_import_counts *counts)
     }
 }
 
+static bool is_ccks_json(const gm_import *what) { return strcmp(what->format, "ccks-json") == 0; }
+
 static gm_status check_options(const gm_tagged_format *f, const gm_import *what, gm_err *err)
 {
     if (what->text == NULL) return gm_fail(err, GM_ERR_USAGE, "%s: expected a text file", what->format);
     if (what->boxes != NULL && (f == NULL || !f->has_ids))
         return gm_fail(err, GM_ERR_USAGE, "%s has no box files beside its text: leave the folder of boxes out",
                        what->format);
+    if (what->entities != NULL && !is_ccks_json(what))
+        return gm_fail(err, GM_ERR_USAGE, "%s has its entities beside its words: leave the file of entities out", what->format);
     if (what->without != NULL && (f == NULL || f->has_ids))
         return gm_fail(err, GM_ERR_USAGE, "%s: sentences are dropped for ccks and conll only", what->format);
     return GM_OK;
@@ -207,11 +212,13 @@ gm_status gm_import_read(const gm_import *what, gm_records *all, gm_import_count
     const gm_tagged_format *f = NULL;
     for (size_t i = 0; i < GM_LEN(formats); i++)
         if (strcmp(formats[i].name, what->format) == 0) f = &formats[i];
-    if (f == NULL && strcmp(what->format, "records") != 0)
+    if (f == NULL && !is_ccks_json(what) && strcmp(what->format, "records") != 0)
         return gm_fail(err, GM_ERR_USAGE,
-                       "\"%s\" is no format; there are twitter-gmner twitter-fmnerg ccks conll records", what->format);
+                       "\"%s\" is no format; there are twitter-gmner twitter-fmnerg ccks ccks-json conll records", what->format);
     GM_TRY(check_options(f, what, err));
-    const gm_status status = f == NULL ? gm_records_load(what->text, all, err) : read_tagged(f, what, all, counts, err);
+    const gm_status status = is_ccks_json(what) ? gm_ccks_json_read(what->text, what->entities, all, counts, err)
+                             : f == NULL        ? gm_records_load(what->text, all, err)
+                                                : read_tagged(f, what, all, counts, err);
     if (status != GM_OK) {
         gm_records_free(all);
         return status;

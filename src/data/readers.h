@@ -10,12 +10,15 @@ typedef struct gm_import_counts {
     int64_t images_with_boxes, images_without, dropped; /* dropped: samples of the other split that stood in this one */
     int64_t ids_twice;       /* samples whose id stood before them already; they got "-2", "-3" ... behind it */
     int64_t boxes_unmatched; /* boxes in the files of images whose name no entity of the sample has */
+    int64_t names_unmatched; /* names of entities that do not stand in their text, or only within longer ones */
+    int64_t names_widened;   /* occurrences that begin or end inside a word, and became the whole word */
 } gm_import_counts;
 
 typedef struct gm_import {
-    const char *format;  /* twitter-gmner twitter-fmnerg ccks conll records */
+    const char *format;  /* twitter-gmner twitter-fmnerg ccks ccks-json conll records */
     const char *text;    /* path of the text file */
     const char *boxes;   /* folder of XML files, or NULL */
+    const char *entities; /* ccks-json: the file of entities, or NULL */
     const char *without; /* CCKS: the dev file whose sentences are dropped from this one, or NULL */
     const char *split;   /* prefix of made ids where a set has none: "train" gives train-000123; NULL: the file's stem */
 } gm_import;

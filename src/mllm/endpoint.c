@@ -277,6 +277,7 @@ bool gm_mllm_endpoint_is_local(const gm_mllm_endpoint *e)
 gm_status gm_mllm_endpoint_check_key(const gm_mllm_endpoint *e, gm_err *err)
 {
     size_t n;
+    if (e->url[0] == '\0') return GM_OK; /* nowhere to send a key to */
     const char *host = authority_of(e->url, &n);
     if (e->key_env[0] == '\0' || has_prefix(e->url, "https://") || gm_mllm_endpoint_is_local(e) || e->allow_plain_key) return GM_OK;
     return gm_fail(err, GM_ERR_CONFIG, "%.*s: \"key_env\" asks for a key, and http shows it to all on the way: use https, or set \"allow_plain_key\"", (int)n, host);

@@ -35,12 +35,14 @@ static gm_status load_encoder(gm_look *l, const char *folder, gm_err *err)
     l->folder = gm_strdup(folder);
     if (l->folder == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
     if (!gm_path_is_dir(folder)) return gm_fail(err, GM_ERR_IO, "vision: there is no folder %s", folder);
-    GM_TRY(gm_vit_read_folder(folder, &l->vit.config, err));
+    char *path = gm_path_join(folder, "model.safetensors"), *own = gm_path_join(folder, "gmner.json");
+    gm_status status = path == NULL || own == NULL ? gm_fail(err, GM_ERR_NOMEM, "out of memory for a path") : GM_OK;
+    /* A model folder of ours: what was trained along with it. Its config.json is the text encoder's. */
+    if (status == GM_OK) status = gm_path_exists(own) ? gm_vit_preset("vit-tiny", &l->vit.config, err) : gm_vit_read_folder(folder, &l->vit.config, err);
     l->vit.is_projected = l->vit.config.projection > 0;
-    char *path = gm_path_join(folder, "model.safetensors");
-    if (path == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for a path");
-    gm_status status = gm_safetensors_open(path, &st, err);
+    if (status == GM_OK) status = gm_safetensors_open(path, &st, err);
     gm_free(path);
+    gm_free(own);
     if (status == GM_OK) status = gm_vit_declare(&l->vit, &l->params, "vision_model.", true, err);
     if (status == GM_OK) status = gm_params_allocate(&l->params, false, err);
     if (status == GM_OK) status = gm_vit_load(&l->vit, &l->params, st, err);

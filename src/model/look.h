@@ -9,7 +9,7 @@ typedef struct gm_look_options {
     const char *images, *regions, *cache; /* as of gm_region_source_options */
     int32_t max;
     gm_vision_kind kind;      /* not GM_VISION_NONE */
-    const char *encoder;      /* folder of a CLIP that computes features; NULL: they come in files */
+    const char *encoder;      /* computes features: folder of a CLIP, or of a model with vision=tiny; NULL: they come in files */
 } gm_look_options;
 
 typedef struct gm_look gm_look;

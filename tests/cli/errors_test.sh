@@ -84,6 +84,14 @@ stops "an empty tagged text" "${tagged[@]}" --set data.train="$scratch/empty"
 stops "a data file is missing" "${train[@]}" --set data.train="$d/none.jsonl" --out "$new"
 stops "no data file is named" "${train[@]}" --out "$new"
 
+printf '{"1": {"text": "The Hessen left."}}' > "$d/text.json"
+printf '{"2": []}' > "$d/entity.json"
+stops "entities of a sample that has no text" "$program" import ccks-json --text "$d/text.json" --entities "$d/entity.json"
+printf '{"1": [{"name": "Hessen", "label": "vessel", "bnd": {"xmin": 5, "ymin": 0, "xmax": 5, "ymax": 9}}]}' > "$d/entity.json"
+stops "entities by name with a box that is none" "$program" import ccks-json --text "$d/text.json" --entities "$d/entity.json"
+echo '{"id": "x", "tokens": ["a", "b"], "entities": [{"start": 0, "end": 1, "type": "PER", "boxes": []}, {"start": 1, "end": 1, "type": "LOC", "boxes": []}]}' > "$d/shared.jsonl"
+stops "export of tags for entities that share words" "$program" export conll --in "$d/shared.jsonl"
+
 # Pictures and proposals.
 regions=("$program" regions --in "$d/train.jsonl" --out "$scratch/regions" --log-level error)
 stops "there is no folder of pictures" "${regions[@]}" --images "$d/none"
@@ -210,6 +218,30 @@ sed 's/"type": "PER"/&, "score": 0.5/' "$d/train.jsonl" > "$d/scored.jsonl"
 stops "plots without gnuplot" env PATH=/nowhere "${score[@]}" --pred "$d/scored.jsonl" --plots "$scratch/plots"
 [ -z "$(ls "$scratch/plots")" ] || fail "plots without gnuplot: left $(ls "$scratch/plots")"
 stops "plots have nowhere to go" "${score[@]}" --pred "$d/scored.jsonl" --plots "$scratch/empty/plots"
+# Refining.
+sed 's/"type": "PER"/&, "uncertainty": {"span_norm": 0.9, "region_norm": 0.9}/' "$d/train.jsonl" | grep uncertainty > "$d/unsure.jsonl"
+refine=("$program" refine --in "$d/unsure.jsonl" --out "$scratch/refined" --log-level error)
+echo '{"url": "http://127.0.0.1:1/v1/chat/completions", "model": "m"}' > "$d/endpoint.json"
+cp -r configs/prompts "$d/prompts" && sed -i 's/{entity}/{entety}/' "$d/prompts/span.txt"
+stops "a prompt with a placeholder that is unknown" "${refine[@]}" --endpoint "$d/endpoint.json" --without-regions --prompts "$d/prompts"
+echo '{"id": "1", "part": "span", "text": "x"}' > "$d/answers.jsonl"
+stops "a recorded answer that is none" "${refine[@]}" --answers "$d/answers.jsonl"
+python3 - "$d/unsure.jsonl" > "$d/both.jsonl" << 'PY'
+import json, sys
+r = json.loads(open(sys.argv[1]).readline())
+e = r["entities"][0]
+for text in "xy": print(json.dumps({"id": r["id"], "start": e["start"], "end": e["end"], "part": "span", "text": text}))
+PY
+stops "two recorded answers for one part" "${refine[@]}" --answers "$d/both.jsonl"
+echo '{"span": 0.4}' > "$d/half.json"
+stops "thresholds that lack a part" "${refine[@]}" --thresholds "$d/half.json"
+stops "wrong usage: nobody corrects" "${refine[@]}"
+stops "wrong usage: two correctors" "${refine[@]}" --endpoint "$d/endpoint.json" --answers "$d/answers.jsonl"
+stops "wrong usage: regions without pictures" "${refine[@]}" --endpoint "$d/endpoint.json"
+stops "wrong usage: a sweep that asks" "${refine[@]}" --endpoint "$d/endpoint.json" --sweep --gold "$d/train.jsonl"
+stops "wrong usage: a score that is none" "${refine[@]}" --sweep --gold "$d/train.jsonl" --score f7
+stops "wrong usage: a pair of types that is none" "${refine[@]}" --types person/,location
+[ ! -e "$scratch/refined" ] || fail "a refinement that failed left $(ls "$scratch/refined")"
 stops "wrong usage: an unknown evaluator" "${score[@]}" --pred "$d/train.jsonl" --compat sake
 stops "wrong usage: bins that are none" "${score[@]}" --pred "$d/train.jsonl" --uncertainty --bins 0
 stops "wrong usage: a negative cost" "${score[@]}" --pred "$d/train.jsonl" --thresholds --call-cost -1
@@ -221,6 +253,13 @@ stops "wrong usage: too much to show" "${ground[@]}" --images "$d" --k 33
 ground+=(--images "$d" --samples "$d/dev.jsonl" --endpoint "$d/endpoint.json" --prompts configs/prompts)
 stops "a folder of samples' pictures that is not there" "${ground[@]}" --samples-images "$d/none"
 stops "the encoder that compares samples is not there" "${ground[@]}" --encoder "$d/none"
+printf '{"url": "http://127.0.0.1:9/", "model": "m", "tries": 1, "give_up_after": 1}' > "$d/nobody.json" # nobody listens there
+sed -E 's/"entities": ?\[.*\]/"entities": []/' "$d/train.jsonl" > "$d/bare.jsonl"
+asked=("$program" synth --llm --log-level error --endpoint "$d/nobody.json" --out "$scratch/made")
+stops "synth --llm: samples without types" "${asked[@]}" --in "$d/bare.jsonl"
+stops "synth --llm: nothing is left for training" "${asked[@]}" --in "$d/train.jsonl"
+stops "wrong usage: synth --llm with a number out of range" "${asked[@]}" --in "$d/train.jsonl" --sentences 0
+stops "wrong usage: synth --llm without an endpoint" "$program" synth --llm --in "$d/train.jsonl" --out "$scratch/made"
 full() { "$program" predict --model "$run/last" --in "$d/train.jsonl" --log-level error > /dev/full; }
 if [ -e /dev/full ]; then
     full 2> "$scratch/err"

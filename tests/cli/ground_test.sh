@@ -11,6 +11,7 @@ stop_server() { if [ -n "$serving" ]; then kill "$serving" 2> /dev/null; wait "$
 trap 'stop_server; rm -rf "$scratch"' EXIT
 serve() { # serve OPTION...: a server, and endpoint.json that names it
     stop_server
+    rm -f "$d/port"
     "$server" --answers "$d/answers.jsonl" "$@" > "$d/port" &
     serving=$!
     for _ in $(seq 100); do [ -s "$d/port" ] && break; sleep 0.05; done
@@ -64,7 +65,7 @@ sed 's/, "image": null//' "$d/pred.jsonl" > "$d/paint.jsonl"
 "$program" paint --in "$d/samples.jsonl" --out "$d/shown" --log-level error > /dev/null || fail "paint of samples"
 head -c 100 "$d/images/p-broken.png" > "$d/cut" && mv "$d/cut" "$d/images/p-broken.png"
 rm "$d/images/p-missing.png" "$d/shown/s4.png"
-"$program" train --log-level error --set encoder=tiny --set data.train="$d/samples.jsonl" --set train.max_steps=1 --out "$d/run" > /dev/null || fail "an encoder"
+"$program" train --log-level error --set encoder=tiny --set vision=tiny --set data.train="$d/samples.jsonl" --set data.images="$d/shown" --set train.max_steps=1 --out "$d/run" > /dev/null || fail "an encoder"
 
 asking=("$program" ground --in "$d/pred.jsonl" --samples "$d/samples.jsonl" --images "$d/images" --samples-images "$d/shown" --encoder "$d/run/last" --endpoint "$d/endpoint.json" --never LOC)
 serve --log "$d/log" --latency-ms 5
@@ -104,6 +105,21 @@ endpoint 1
 check "one after another" 0 "" "10 records" "${asking[@]}" --vision tests/golden/clip/whole --out "$d/slow"
 cmp "$d/out/predictions.jsonl" "$d/slow/predictions.jsonl" || fail "the order of answers shows"
 cmp "$d/out/demonstrations.jsonl" "$d/slow/demonstrations.jsonl" || fail "the order of answers shows in demonstrations"
+check "pictures compared by a model's own encoder" 0 "" "10 records" "${asking[@]}" --vision "$d/run/last" --out "$d/tiny"
+matches "its likeness" '"image": -?[0-9.]+, "entity"' "$d/tiny/demonstrations.jsonl"
+
+# Stopped in the middle, and called again: the rest is asked, and the same comes out.
+serve --log "$d/late.log" --latency-ms 200
+endpoint 1
+"${asking[@]}" --vision tests/golden/clip/whole --cache "$d/stopped" --out "$d/late" --log-level error 2> "$d/err" &
+asker=$!
+for _ in $(seq 200); do [ "$(grep -cs "^request" "$d/late.log")" -ge 3 ] && break; sleep 0.05; done
+kill -TERM "$asker"
+wait "$asker"
+[ $? -eq 143 ] || fail "a stopped command does not say so"
+[ ! -e "$d/late" ] || fail "a stopped command left a folder"
+check "called again" 0 "" " [1-9][0-9]* from the cache" "${asking[@]}" --vision tests/golden/clip/whole --cache "$d/stopped" --out "$d/late"
+cmp "$d/out/predictions.jsonl" "$d/late/predictions.jsonl" || fail "what was stopped and called again differs"
 stop_server
 check "from the cache" 0 "" "1 not sent" "${asking[@]}" --vision tests/golden/clip/whole --cache "$d/cache" --offline --out "$d/again"
 cmp <(but_failed "$d/out/predictions.jsonl") <(but_failed "$d/again/predictions.jsonl") || fail "a replay differs"

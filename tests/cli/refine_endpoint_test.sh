@@ -178,6 +178,9 @@ matches "a server that goes" "nothing more was sent: 2 requests in a row have fa
 # What needs no endpoint, and what is wrong before anything is asked.
 check "no calls" 0 "" "0 of 26 entities delegated, 0 calls" "$program" refine --in "$d/good.jsonl" --endpoint "$d/none.json" --calls 0 --out "$d/none"
 cmp -s "$d/good.jsonl" "$d/none/predictions.jsonl" || fail "--calls 0 changed the predictions"
+check "an estimate of no calls" 0 "refine: at most 0 calls" "" "$program" refine --in "$d/good.jsonl" --endpoint "$d/none.json" --calls 0 --estimate --log-level error
+: > "$d/file"
+check "a folder that cannot be made" 1 "" "cannot make the folder" "$program" refine --in "$d/good.jsonl" --endpoint "$d/mortal.json" --images "$d/pictures" "${over[@]}" --out "$d/file/x"
 bad=("$program" refine --in "$d/good.jsonl" --endpoint "$d/one.json" "${over[@]}" --out "$d/x")
 check "regions without pictures" 2 "" "a model must see the picture: give --images DIR" "${bad[@]}"
 check "no folder of pictures" 1 "" "images: there is no folder .*/nowhere" "${bad[@]}" --images "$d/nowhere"

@@ -62,6 +62,10 @@ check "nobody to ask" 2 "" "there is no corrector" "${refine[@]}" --out "$d/x"
 check "no folder" 2 "" "--out DIR is missing" "${refine[@]}"
 check "a sweep without gold" 2 "" "give --gold FILE" "${refine[@]}" --sweep
 check "more than all" 2 "" "it is 0 to 1" "${refine[@]}" --share 2 --out "$d/x"
+check "the oracle, by name" 0 "" "3 of 3 entities delegated" "${refine[@]}" --answers "$d/answers.jsonl" --corrector oracle --gold "$d/gold.jsonl" --out "$d/named"
+cmp -s "$d/named/predictions.jsonl" "$d/over/predictions.jsonl" || fail "the oracle by name did something else"
+check "another corrector" 2 "" "--corrector is \"crystal\"; it is endpoint, answers or oracle" "${refine[@]}" --corrector crystal --out "$d/x"
+check "a corrector without its file" 2 "" "--corrector answers needs --answers FILE" "${refine[@]}" --corrector answers --gold "$d/gold.jsonl" --out "$d/x"
 check "two correctors" 2 "" "are two correctors" "${refine[@]}" --endpoint x --answers y --out "$d/x"
 check "a sweep of an endpoint" 2 "" "--sweep asks nobody" "${refine[@]}" --endpoint x --sweep --gold "$d/gold.jsonl"
 check "an unknown score" 2 "" "--score is \"f7\"" "${refine[@]}" --sweep --gold "$d/gold.jsonl" --score f7

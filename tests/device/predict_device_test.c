@@ -78,27 +78,33 @@ static void samples_of_the_crf_head(void **state)
     sampled_as_on_the_cpu(GM_HEAD_CRF, false);
 }
 
-/* Regions of drawn pictures and fine types of what was found, with samples of the last layer and of the heads. Some sentences
- * have no picture, and small batches none at all. */
-static void of_pictures(gm_head_kind head)
+/* Regions of drawn pictures and fine types of what was found, with samples of dropout. Some sentences have no picture, and
+ * small batches none at all. */
+static void of_pictures(gm_head_kind head, int32_t layers)
 {
     has_pictures = true;
-    sampling = (gm_sampling) { .samples = 2, .layers = 1, .p = 0.2f };
+    sampling = (gm_sampling) { .samples = 2, .layers = layers, .p = 0.2f };
     as_on_the_cpu(head, false);
     sampling = (gm_sampling) { 0 };
     has_pictures = false;
 }
 
-static void pictures_of_the_span_head(void **state)
+static void pictures_sampled_in_the_heads(void **state)
 {
     (void)state;
-    of_pictures(GM_HEAD_SPAN);
+    of_pictures(GM_HEAD_SPAN, 0);
 }
 
-static void pictures_of_the_crf_head(void **state)
+static void pictures_sampled_in_the_last_layer(void **state)
 {
     (void)state;
-    of_pictures(GM_HEAD_CRF);
+    of_pictures(GM_HEAD_CRF, 1);
+}
+
+static void pictures_sampled_in_all_layers(void **state)
+{
+    (void)state;
+    of_pictures(GM_HEAD_SPAN, GM_SAMPLE_ALL);
 }
 
 int main(void)
@@ -114,8 +120,9 @@ int main(void)
         cmocka_unit_test(samples_of_the_span_head),
         cmocka_unit_test(samples_of_the_nested_span_head),
         cmocka_unit_test(samples_of_the_crf_head),
-        cmocka_unit_test(pictures_of_the_span_head),
-        cmocka_unit_test(pictures_of_the_crf_head),
+        cmocka_unit_test(pictures_sampled_in_the_heads),
+        cmocka_unit_test(pictures_sampled_in_the_last_layer),
+        cmocka_unit_test(pictures_sampled_in_all_layers),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     gm_records_free(&records);

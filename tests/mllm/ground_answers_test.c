@@ -261,9 +261,50 @@ static void what_is_sent(void **state)
     gm_record_free(&sample);
 }
 
+/* One request and one answer, whatever allocation fails: a status, and nothing is lost. */
+static gm_status ask_once(const setting *s, const gm_record *r, const char *folder)
+{
+    static const char text[] = "[{\"entity\": \"Paris Hilton\", \"entity_type\": \"PER\", \"bounding_box\": [1, 1, 9, 9]}]";
+    const gm_mllm_answer answer = { .outcome = GM_MLLM_ANSWERED, .text = text, .text_bytes = sizeof text - 1, .why = "" };
+    gm_grounder *g = NULL;
+    gm_mllm_request q;
+    gm_shown shown = { 0 };
+    gm_ground_result result = { 0 };
+    gm_status status = gm_grounder_open(&s->o, &g, &err);
+    if (status == GM_OK) status = gm_shown_look(folder, r, &shown, &err);
+    const gm_demonstration d[] = { { r, &shown }, { r, &shown } };
+    if (status == GM_OK) status = gm_grounder_request(g, r, &shown, d, 2, &q, &err);
+    if (status == GM_OK) status = gm_ground_read(&s->o, r, &shown, &answer, &result, &err);
+    gm_ground_result_free(&result);
+    gm_shown_free(&shown);
+    gm_grounder_free(g);
+    return status;
+}
+
+static void without_memory(void **state)
+{
+    (void)state;
+    setting s;
+    const char *folder = gmt_temp_dir();
+    gm_record r = record(PARIS);
+    setting_open(&s, "resized", NULL);
+    write_picture(folder, "1.png", 50, 80);
+    const uint64_t before = gm_alloc_count();
+    assert_ok(ask_once(&s, &r, folder));
+    const int64_t all = (int64_t)(gm_alloc_count() - before);
+    for (int64_t k = 0; k < all; k++) {
+        gm_alloc_fail_at(k);
+        const gm_status status = ask_once(&s, &r, folder);
+        gm_alloc_fail_at(-1);
+        if (status != GM_OK && status != GM_ERR_NOMEM) fail_msg("allocation %d: %s: %s", (int)k, gm_status_name(status), err.text);
+    }
+    setting_close(&s);
+    gm_record_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(mentions_get_their_own), cmocka_unit_test(case_counts_where_it_tells), cmocka_unit_test(what_is_wrong_is_said),
-                                        cmocka_unit_test(pictures_that_cannot_be_shown), cmocka_unit_test(what_is_sent) };
+                                        cmocka_unit_test(pictures_that_cannot_be_shown), cmocka_unit_test(what_is_sent), cmocka_unit_test(without_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,6 +77,10 @@ static void a_kill_costs_at_most_the_requests_in_flight(void **state)
     const int sent = ask_log_count(log, "request");
     assert_in_range(sent, 400, 408);
     assert_in_range(r.repeats, sent - 400, 8);
+    asked *whole = many(400, ""); /* what nobody interrupts says the same */
+    ask_all(whole, &e, NULL, false);
+    for (int i = 0; i < 400; i++) assert_string_equal(a->text[i], whole->text[i]);
+    ask_free(whole);
     ask_free(a);
     gm_mllm_endpoint_free(&e);
     gmt_server_stop(&server);

@@ -47,6 +47,18 @@ static void key_over_plain_http_is_refused(void **state)
     }
 }
 
+static void a_file_without_url_has_nowhere_to_send_a_key(void **state)
+{
+    gm_mllm_endpoint e;
+    gm_err err = { 0 };
+    const char *json = "{\"key_env\": \"KEY\"}";
+    (void)state;
+    assert_ok(gm_mllm_endpoint_parse("e.json", json, strlen(json), &e, &err));
+    assert_ok(gm_mllm_endpoint_check_key(&e, &err)); /* the fuzzer's: read beyond the empty url */
+    assert_false(gm_mllm_endpoint_is_local(&e));
+    gm_mllm_endpoint_free(&e);
+}
+
 static void page_lists_all_keys(void **state)
 {
     const char *path = GM_SOURCE_DIR "/docs/mllm.md";
@@ -102,6 +114,6 @@ static void boxes_go_there_and_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(bad_files_are_refused), cmocka_unit_test(key_over_plain_http_is_refused),
-                                        cmocka_unit_test(page_lists_all_keys), cmocka_unit_test(boxes_go_there_and_back) };
+                                        cmocka_unit_test(a_file_without_url_has_nowhere_to_send_a_key), cmocka_unit_test(page_lists_all_keys), cmocka_unit_test(boxes_go_there_and_back) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

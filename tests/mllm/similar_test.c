@@ -303,11 +303,40 @@ static void what_is_no_number_is_named(void **state)
     }
 }
 
+/* Each allocation fails once: a status, and nothing is lost. */
+static void without_memory(void **state)
+{
+    (void)state;
+    side a = make_side(1, 5, 8, 4), b = make_side(2, 6, 8, 4);
+    float *name = vectors(3, 4, WIDTH);
+    gm_similar_options o = gm_similar_usual;
+    o.text_width = o.name_width = WIDTH;
+    o.image_width = 8;
+    o.name = name;
+    const gm_likes left = { &a.records, a.text, a.image, a.name }, right = { &b.records, b.text, b.image, b.name };
+    gm_status status = GM_ERR_NOMEM;
+    for (int k = 0; status != GM_OK; k++) {
+        gm_similar s = { .rows = 0 };
+        gm_names n = { .count = 0 };
+        gm_alloc_fail_at(k);
+        status = gm_similar_make(&left, &right, &o, &s, &err);
+        if (status == GM_OK) status = gm_names_make(&a.records, &b.records, &n, &err);
+        gm_alloc_fail_at(-1);
+        assert_true(status == GM_OK || status == GM_ERR_NOMEM);
+        assert_true(k < 1000);
+        gm_similar_free(&s);
+        gm_names_free(&n);
+    }
+    gm_free(name);
+    free_side(&a);
+    free_side(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(the_sum_of_the_fixture),     cmocka_unit_test(equal_numbers_say_nothing),
                                         cmocka_unit_test(the_lower_column_comes_first), cmocka_unit_test(pairs_of_the_fixture),
                                         cmocka_unit_test(a_name_is_counted_once),     cmocka_unit_test(as_plain_loops_say),
-                                        cmocka_unit_test(what_is_no_number_is_named) };
+                                        cmocka_unit_test(what_is_no_number_is_named), cmocka_unit_test(without_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

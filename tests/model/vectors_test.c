@@ -132,11 +132,6 @@ static void as_sentence_transformers_say(void **state)
     gm_records all = { 0 };
     gm_import_counts counts;
     gm_safetensors *golden;
-    if (!gm_path_exists("weights/minilm/model.safetensors")) {
-        printf("left out: weights/minilm is not there\n");
-        skip();
-    }
-    gmt_shared("data/twitter-gmner/dev.txt");
     assert_ok(gm_import_read(&(gm_import){ .format = "twitter-gmner", .text = TWEETS }, &all, &counts, &err));
     assert_ok(gm_safetensors_open("tests/golden/sentences_minilm.safetensors", &golden, &err));
     assert_ok(gm_safetensors_read_f32(golden, "vector", SENTENCES, WIDTH, want, &err));
@@ -208,8 +203,11 @@ static void pictures_as_the_golden_projections(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(as_the_golden_states), cmocka_unit_test(long_empty_and_many_texts),
-                                        cmocka_unit_test(what_is_no_encoder_is_named), cmocka_unit_test(pictures_as_the_golden_projections),
-                                        cmocka_unit_test(as_sentence_transformers_say) };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest small[] = { cmocka_unit_test(as_the_golden_states), cmocka_unit_test(long_empty_and_many_texts),
+                                        cmocka_unit_test(what_is_no_encoder_is_named), cmocka_unit_test(pictures_as_the_golden_projections) };
+    if (cmocka_run_group_tests(small, NULL, NULL) != 0) return 1;
+    need(TWEETS, "data");
+    need("weights/minilm/model.safetensors", "weights");
+    const struct CMUnitTest minilm[] = { cmocka_unit_test(as_sentence_transformers_say) };
+    return cmocka_run_group_tests(minilm, NULL, NULL);
 }

@@ -31,6 +31,7 @@ class Bench:
         self.sources = {str(p.relative_to(self.root)): p.read_text() for p in sorted(self.root.glob("kernels/*/*"))
                         if re.search(r"_cuda\.(cu|h)$", p.name) or p.parent.name == "device" or p.suffix == ".h"}
         self.ops = sorted(p.split("/")[1] for p in self.sources if p.endswith("_cuda.cu"))
+        self.words = {}  # of each operation's source, once they have been asked for
         self.commands = None  # of the build folder, by the object they make
         self.baselines, self.lock = {}, threading.Lock()
 
@@ -111,6 +112,8 @@ class Bench:
 
     def used_words(self, op):
         """The words of an operation's source, and of what they name in the headers, and so on."""
+        if op in self.words:
+            return self.words[op]
         path = f"kernels/{op}/{op}_cuda.cu"
         words, bodies = set(re.findall(r"\w+", self.sources[path])), {}
         for header in self.included(path):
@@ -121,6 +124,7 @@ class Bench:
         while True:
             more = set().union(*(bodies[w] for w in words if w in bodies)) - words
             if not more:
+                self.words[op] = words
                 return words
             words |= more
 

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/cuda_error.h"
 #include "backend/cuda/gemm_cuda.h"
+#include "backend/cuda/peers.h"
 
 #ifndef GM_MODULE_NAME
 #define GM_MODULE_NAME "cuda" /* the simulator compiles this file under its own name */
@@ -23,21 +24,40 @@ enum { WORKSPACE_BYTES = 32 << 20, LEAST_MAJOR = 8 };
 
 static cudaStream_t stream_of(const gm_device *dev) { return (cudaStream_t)dev->stream; }
 
-/* CUDA_VISIBLE_DEVICES chooses which GPU is number 0. */
-static gm_status choose_gpu(gm_err *err)
+static int gpu; /* CUDA_VISIBLE_DEVICES chooses which GPU is number 0 */
+
+static gm_status count_gpus(int *count, gm_err *err)
 {
-    int count = 0, major = 0, minor = 0;
-    const cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess || count == 0)
-        return gm_fail(err, GM_ERR_DEVICE, "no usable GPU: cudaGetDeviceCount says \"%s\"; check that nvidia-smi lists a GPU and that its driver "
-                       "is made for CUDA %d.%d or newer, or use --device cpu", error != cudaSuccess ? cudaGetErrorString(error) : "0 devices",
-                       CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
-    CUDA_TRY(err, cudaSetDevice(0));
-    CUDA_TRY(err, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-    CUDA_TRY(err, cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    *count = 0;
+    const cudaError_t error = cudaGetDeviceCount(count);
+    if (error == cudaSuccess && *count > 0) return GM_OK;
+    return gm_fail(err, GM_ERR_DEVICE, "no usable GPU: cudaGetDeviceCount says \"%s\"; check that nvidia-smi lists a GPU and that its driver "
+                   "is made for CUDA %d.%d or newer, or use --device cpu", error != cudaSuccess ? cudaGetErrorString(error) : "0 devices",
+                   CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+}
+
+static gm_status take_gpu(gm_err *err)
+{
+    int count, major = 0, minor = 0;
+    GM_TRY(count_gpus(&count, err));
+    CUDA_TRY(err, cudaSetDevice(gpu));
+    CUDA_TRY(err, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu));
+    CUDA_TRY(err, cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, gpu));
     if (major < LEAST_MAJOR)
         return gm_fail(err, GM_ERR_DEVICE, "the GPU has compute capability %d.%d, the kernels need %d.0 (Ampere) or newer; use --device cpu",
                        major, minor, LEAST_MAJOR);
+    return GM_OK;
+}
+
+/* A launcher that binds each process to a GPU shows it that one alone; two processes that share it are found by NCCL. */
+static gm_status choose_gpu(int32_t number, gm_err *err)
+{
+    int count;
+    GM_TRY(count_gpus(&count, err));
+    if (count > 1 && number >= count)
+        return gm_fail(err, GM_ERR_DEVICE, "process %d of this machine has no GPU of its own: there are %d; start at most one process a GPU", number + 1, count);
+    gpu = count > 1 ? number : 0;
+    CUDA_TRY(err, cudaSetDevice(gpu));
     return GM_OK;
 }
 
@@ -75,7 +95,7 @@ static void device_destroy(gm_device *dev)
 static gm_status make_parts(gm_device *dev)
 {
     cudaStream_t stream = NULL;
-    GM_TRY(choose_gpu(dev->err));
+    GM_TRY(take_gpu(dev->err));
     CUDA_TRY(dev->err, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     dev->stream = stream;
     GM_TRY(device_alloc(dev, WORKSPACE_BYTES, &dev->workspace));
@@ -181,7 +201,9 @@ const gm_module *gm_module_open(void)
         .abi = GM_MODULE_ABI, .name = GM_MODULE_NAME, .library = library, .device_create = device_create, .device_destroy = device_destroy,
         .memory = { .alloc = device_alloc, .release = device_release, .host_alloc = host_alloc, .host_release = host_release,
                     .upload = upload, .download = download, .copy = copy, .fill = fill, .sync = sync_stream },
-        .plan_count = plan_count, .graph_begin = graph_begin, .graph_end = graph_end, .graph_run = graph_run, .graph_release = graph_release };
+        .plan_count = plan_count, .graph_begin = graph_begin, .graph_end = graph_end, .graph_run = graph_run, .graph_release = graph_release,
+        .choose_gpu = choose_gpu };
+    module.peers = gm_cuda_peers();
     fill_fp32(&module.kernels[GM_FP32]);
     fill_bf16(&module.kernels[GM_BF16]);
     return &module;
