@@ -198,11 +198,13 @@ static gm_status do_stage(const run *r, int32_t i, gm_err *err)
 static gm_status estimate_stage(const run *r, int32_t i, gm_err *err)
 {
     const gm_pipeline_stage *s = &r->p.stages[i];
-    gm_err why = { 0 };
     if (i == 0 || r->is_done[i - 1]) return spawn(s->name, s->words, s->count, "--estimate", NULL, err);
-    if (s->stand_in != NULL && spawn(s->name, s->stand_in, count_of(s->stand_in), "--estimate", NULL, &why) == GM_OK) return GM_OK;
-    printf("%s: can be estimated when the stages before it are done; it is told again before it begins\n", s->name);
-    return gm_signals_check("stopped", err);
+    if (s->stand_in == NULL) {
+        printf("%s: can be estimated when the stages before it are done, and is before it begins\n", s->name);
+        return GM_OK;
+    }
+    printf("%s, by what stands in for its inputs until they are made:\n", s->name);
+    return spawn(s->name, s->stand_in, count_of(s->stand_in), "--estimate", NULL, err);
 }
 
 static gm_status estimate(const run *r, gm_err *err)
@@ -214,15 +216,29 @@ static gm_status estimate(const run *r, gm_err *err)
 
 /* ---- all of them ---- */
 
-static gm_status do_stages(const run *r, gm_err *err)
+/* Stages first .. end - 1; *is_enough behind the one that --until names. */
+static gm_status do_stages(const run *r, int32_t first, int32_t end, bool *is_enough, gm_err *err)
 {
-    for (int32_t i = 0; i < r->p.count; i++) {
+    for (int32_t i = first; i < end && !*is_enough; i++) {
         const gm_pipeline_stage *s = &r->p.stages[i];
         gm_log(GM_LOG_INFO, "run", "stage %d of %d: %s%s", (int)i + 1, (int)r->p.count, s->name, r->is_done[i] ? " is done" : "");
         if (!r->is_done[i]) GM_TRY(do_stage(r, i, err));
-        if (r->until != NULL && strcmp(r->until, s->name) == 0) return GM_OK;
+        r->is_done[i] = true;
+        *is_enough = r->until != NULL && strcmp(r->until, s->name) == 0;
     }
-    gm_log(GM_LOG_INFO, "run", "all %d stages are done: %s", (int)r->p.count, r->out);
+    return GM_OK;
+}
+
+/* What comes before the first training and the first question takes little, and tells how much there is to ask. */
+static gm_status do_all(const run *r, gm_err *err)
+{
+    int32_t first = 0;
+    bool is_enough = false;
+    while (first < r->p.count && !r->p.stages[first].asks && strcmp(r->p.stages[first].command, "train") != 0) first++;
+    GM_TRY(do_stages(r, 0, first, &is_enough, err));
+    if (!is_enough) GM_TRY(estimate(r, err));
+    if (!r->is_estimate) GM_TRY(do_stages(r, first, r->p.count, &is_enough, err));
+    if (!r->is_estimate && r->is_done[r->p.count - 1]) gm_log(GM_LOG_INFO, "run", "all %d stages are done: %s", (int)r->p.count, r->out);
     return GM_OK;
 }
 
@@ -256,8 +272,7 @@ static gm_status do_run(run *r, gm_err *err)
     gm_status status = gm_pipeline_read(r->config, r->out, &r->sets, &r->p, err);
     if (status == GM_OK) status = prepare(r, &file, err);
     if (status == GM_OK) status = find_done(r, err);
-    if (status == GM_OK) status = estimate(r, err);
-    if (status == GM_OK && !r->is_estimate) status = do_stages(r, err);
+    if (status == GM_OK) status = do_all(r, err);
     if (file >= 0) close(file);
     gm_pipeline_free(&r->p);
     gm_free(r->fingerprint);
@@ -272,7 +287,7 @@ static int run_main(int argc, char **argv)
         { "out", GM_OPT_STR, &r.out, "DIR", "folder of the run; called again, it goes on where it was", true },
         { "set", GM_OPT_LIST, &r.sets, "NAME=VALUE", "a variable of the pipeline: where data, model and endpoint are", false },
         { "until", GM_OPT_STR, &r.until, "STAGE", "the last stage to be done", false },
-        { "estimate", GM_OPT_FLAG, &r.is_estimate, NULL, "do nothing: print the calls and tokens it would take at most", false },
+        { "estimate", GM_OPT_FLAG, &r.is_estimate, NULL, "neither train nor ask: print the calls and tokens it would take at most", false },
     };
     gm_err err = { 0 };
     bool done = false;

@@ -164,7 +164,7 @@ static gm_status read_stage(const reading *r, const cJSON *stage, gm_pipeline_st
     if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(stage, "command"))) return gm_fail(err, GM_ERR_CONFIG, "a stage wants a \"command\"");
     if (options != NULL && !cJSON_IsObject(options)) return gm_fail(err, GM_ERR_CONFIG, "\"options\" is no object");
     if (to != NULL && !cJSON_IsString(to)) return gm_fail(err, GM_ERR_CONFIG, "\"to\" is no text");
-    GM_TRY(check_keys(stage, "name command words options to stand_in unless_set", err));
+    GM_TRY(check_keys(stage, "name command words options to stand_in unless_set if_set", err));
     GM_TRY(fill(r, name->valuestring, &s->name, err));
     if (to != NULL) GM_TRY(fill(r, to->valuestring, &s->to, err));
     gm_status status = add_line(r, stage, NULL, &line, err);
@@ -197,14 +197,14 @@ static gm_status check_sets(const reading *r, gm_err *err)
     return GM_OK;
 }
 
-/* A stage that makes a stand-in is left out where --set names the real thing. */
-static gm_status look_whether(const reading *r, const cJSON *stage, bool *is_wanted, gm_err *err)
+/* A stage that makes a stand-in is left out where --set names the real thing; one that needs what few users have is done only where it does. */
+static gm_status look_whether(const reading *r, const cJSON *stage, const char *key, bool wanted, bool *is_wanted, gm_err *err)
 {
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(stage, "unless_set");
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(stage, key);
     if (name == NULL) return GM_OK;
     if (!cJSON_IsString(name) || cJSON_GetObjectItemCaseSensitive(r->variables, name->valuestring) == NULL)
-        return gm_fail(err, GM_ERR_CONFIG, "\"unless_set\" names no variable");
-    *is_wanted = set_of(r, name->valuestring, strlen(name->valuestring)) == NULL;
+        return gm_fail(err, GM_ERR_CONFIG, "\"%s\" names no variable", key);
+    if ((set_of(r, name->valuestring, strlen(name->valuestring)) != NULL) != wanted) *is_wanted = false;
     return GM_OK;
 }
 
@@ -218,7 +218,8 @@ static gm_status read_stages(const reading *r, const cJSON *list, gm_err *err)
         gm_pipeline_stage *s = &p->stages[p->count];
         bool is_wanted = true;
         if (!cJSON_IsObject(v)) return gm_fail(err, GM_ERR_CONFIG, "stage %d is no object", number);
-        if (look_whether(r, v, &is_wanted, err) != GM_OK) return gm_fail_at(err, "stage %d", number);
+        if (look_whether(r, v, "unless_set", false, &is_wanted, err) != GM_OK || look_whether(r, v, "if_set", true, &is_wanted, err) != GM_OK)
+            return gm_fail_at(err, "stage %d", number);
         if (!is_wanted) continue;
         p->count++;
         if (read_stage(r, v, s, err) != GM_OK) return gm_fail_at(err, "stage %d", number);
