@@ -99,12 +99,21 @@ static gm_status by_answers(const refine_settings *s, const refine_input *in, re
     return status;
 }
 
-static gm_status nobody(void *user, const gm_question *q, gm_reply *reply, gm_err *err)
+static gm_status ask_nobody(void *user, const gm_question *q, gm_reply *reply, gm_err *err)
 {
     (void)user;
     (void)q;
     (void)reply;
     return gm_fail(err, GM_ERR_USAGE, "something is delegated, but there is no corrector: give --endpoint FILE, --answers FILE, --gold FILE for the oracle, or --calls 0");
+}
+
+/* Where nothing is delegated nobody is asked. */
+static gm_status by_nobody(refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
+{
+    s->stage.command = "refine";
+    GM_TRY(gm_correct_all(&in->pred, &o->route, ask_nobody, NULL, &o->c, &o->now, err));
+    if (s->stage.is_estimate) gm_stage_tell(&s->stage);
+    return GM_OK;
 }
 
 static gm_status pump(refine_settings *s, const refine_input *in, const char *prompts, gm_recorded *record, refine_outcome *o, gm_err *err)
@@ -146,15 +155,11 @@ static gm_status refine(refine_settings *s, const refine_input *in, gm_err *err)
     refine_outcome o = { .without_picture = 0 };
     GM_TRY(gm_route_make(&in->pred, &how, &o.route, err));
     gm_status status;
-    if (o.route.delegated == 0) {
-        s->stage.command = "refine";
-        status = gm_correct_all(&in->pred, &o.route, nobody, NULL, &o.c, &o.now, err);
-        if (s->stage.is_estimate) gm_stage_tell(&s->stage);
-    }
+    if (o.route.delegated == 0) status = by_nobody(s, in, &o, err);
     else if (strcmp(s->corrector, "endpoint") == 0) status = by_endpoint(s, in, &o, err);
     else if (strcmp(s->corrector, "answers") == 0) status = by_answers(s, in, &o, err);
     else if (strcmp(s->corrector, "oracle") == 0) status = by_oracle(s, in, &o, err);
-    else status = nobody(NULL, NULL, NULL, err);
+    else status = ask_nobody(NULL, NULL, NULL, err);
     if (status == GM_OK && !s->stage.is_estimate) status = refine_write(s, in, &o, err);
     if (status == GM_OK)
         gm_log(GM_LOG_INFO, "refine", "%zu of %zu entities delegated, %lld calls", o.route.delegated, o.route.entities,

@@ -1,5 +1,5 @@
-/* dropout_entropy against the shared fixtures `mc_dropout` (samples given as logits or as masks) and `philox` (samples from
- * a seed). */
+/* dropout_entropy against the shared fixtures `mc_dropout` (samples given as logits or as masks), `unco` (as probabilities or
+ * logits) and `philox` (samples from a seed). */
 #include "tests/support/kernel_test.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 #include "dropout_entropy/dropout_entropy.h"
 #include "tests/support/support.h"
 
-enum { MOST = 64 };
+enum { MOST = 96 };
 static const double tolerance = 1e-5; /* the fixtures' abs_tol_f32 */
 
 static const cJSON *case_of(const char *fixture, const char *name)
@@ -139,6 +139,47 @@ static void samples_given_as_masks(gmt_backend *b)
     compare(b, r.entropy, read(c, "expected", "entropy"), "entropy");
 }
 
+/* UnCo's cases: samples of probabilities (their logarithms are logits), and logits of six tokens and of the regions. */
+static list read_unco(const char *part, const char *key)
+{
+    list l = { .n = 0 };
+    l.n = gmt_json_doubles(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(gmt_fixture("unco"), part), key), l.x, MOST);
+    return l;
+}
+
+static answer ask_unco(gmt_backend *b, list logits, int32_t entities, int32_t classes)
+{
+    enum { SAMPLES = 3 };
+    list unit = { .n = classes * classes };
+    for (int32_t i = 0; i < classes; i++) unit.x[i * classes + i] = 1.0;
+    const gmt_buf x = acts(b, logits), w = acts(b, unit);
+    return run(b, (gm_dropout_entropy){ .x = x.dev, .w = w.dev, .samples = SAMPLES, .step = entities, .classes = classes, .width = classes }, entities);
+}
+
+static void samples_of_unco(gmt_backend *b)
+{
+    enum { TOKENS = 6, CLASSES = 5, TYPE_AT = 4 };
+    static const char one[] = "mc_predictive_entropy", all[] = "entity_uncertainty";
+    list p = read_unco(one, "samples");
+    for (int i = 0; i < p.n; i++) p.x[i] = log(p.x[i]);
+    answer r = ask_unco(b, p, 1, 4);
+    const double norm = r.entropy[0] / log(4.0), information = r.entropy[0] - r.expected[0], rest = 1.0 - r.mean[0];
+    compare(b, r.mean, read_unco(one, "mean"), "mean");
+    compare(b, r.entropy, read_unco(one, "predictive_entropy_nats"), "predictive_entropy_nats");
+    compare(b, &norm, read_unco(one, "normalised_by_log_v"), "normalised_by_log_v");
+    compare(b, r.expected, read_unco(one, "expected_entropy"), "expected_entropy");
+    compare(b, &information, read_unco(one, "mutual_information"), "mutual_information");
+    compare(b, &rest, read_unco(one, "one_minus_max_of_mean"), "one_minus_max_of_mean");
+    r = ask_unco(b, read_unco(all, "token_logits"), TOKENS, CLASSES);
+    const double span = (r.entropy[0] + r.entropy[1] + r.entropy[2]) / 3.0, type = r.entropy[TYPE_AT];
+    compare(b, r.entropy, read_unco(all, "token_entropy"), "token_entropy");
+    compare(b, &span, read_unco(all, "u_span_mean"), "u_span_mean");
+    compare(b, &type, read_unco(all, "u_type"), "u_type");
+    r = ask_unco(b, read_unco(all, "region_logits"), 1, CLASSES);
+    compare(b, r.mean, read_unco(all, "region_mean"), "region_mean");
+    compare(b, r.entropy, read_unco(all, "u_region"), "u_region");
+}
+
 static void samples_from_a_seed(gmt_backend *b)
 {
     enum { SAMPLES = 3, ROWS = 2, WIDTH = 6, CLASSES = 4 };
@@ -153,4 +194,4 @@ static void samples_from_a_seed(gmt_backend *b)
     compare(b, r.expected, read(c, "expected", "mean_of_entropies"), "mean_of_entropies");
 }
 
-GMT_MAIN("dropout_entropy fixtures", GMT(samples_given_as_logits), GMT(samples_given_as_masks), GMT(samples_from_a_seed))
+GMT_MAIN("dropout_entropy fixtures", GMT(samples_given_as_logits), GMT(samples_given_as_masks), GMT(samples_of_unco), GMT(samples_from_a_seed))

@@ -11,11 +11,12 @@ static void note(int number) { noted = number; }
 
 void gm_signals_catch(void)
 {
-    struct sigaction action = { .sa_handler = note, .sa_flags = (int)SA_RESETHAND };
+    struct sigaction action = { .sa_handler = note };
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+    action.sa_flags = (int)SA_RESETHAND;
+    sigaction(SIGINT, &action, NULL);
 }
 
 gm_status gm_signals_check(const char *what, gm_err *err)

@@ -6,8 +6,9 @@
 
 #include "base/status.h"
 
-/* From now on the first SIGINT, SIGTERM or SIGUSR1 (which mpirun passes on without ending the job) only sets
- * *gm_signal_number; a second one ends the program at once. */
+/* From now on SIGINT, SIGTERM and SIGUSR1 (which mpirun passes on without ending the job) only set *gm_signal_number. A second
+ * SIGINT, from somebody who will not wait, ends the program at once; the others may come as often as they like, because a batch
+ * system sends one, and srun or mpirun passes on its own as well. */
 void gm_signals_catch(void);
 extern const volatile sig_atomic_t *const gm_signal_number; /* 0: none came */
 

@@ -15,7 +15,7 @@
 #include "base/progress.h"
 #include "comm/transport.h"
 
-enum { GROUP_OF_ALL = 1000 }; /* of the calls that all ranks make together */
+enum { GROUP_OF_ALL = 1000, GROUP_OF_WAITING }; /* of the calls that all ranks make together; of "I wait as well" */
 
 typedef struct transfer { gm_request request; int32_t peer, group; } transfer;
 typedef struct rank_name { char host[64]; int64_t process; } rank_name;
@@ -28,6 +28,7 @@ struct gm_comm {
     size_t capacity;
     int32_t count;
     rank_name *names;         /* [size] */
+    char *word;               /* [size] of ranks that wait as well */
     gm_comm_counts counts;
     bool is_agreed;
 };
@@ -104,20 +105,6 @@ gm_status gm_comm_progress(gm_comm *c, gm_err *err)
     return c != NULL && c->count > 0 ? advance(c, 0, &left, err) : GM_OK;
 }
 
-static gm_status name_the_silent(gm_comm *c, int32_t group, double waited, gm_err *err)
-{
-    gm_buffer who = { 0 };
-    for (int32_t r = 0; r < c->size; r++) {
-        bool waits = false;
-        for (int32_t i = 0; i < c->count; i++) waits |= c->open[i].group == group && c->open[i].peer == r;
-        if (waits) (void)gm_buffer_printf(&who, NULL, "%srank %d (process %lld on %s)", who.size > 0 ? ", " : "", r, (long long)c->names[r].process, c->names[r].host);
-    }
-    gm_fail(err, GM_ERR_DEVICE, "no answer for %.0f s (comm.timeout_s) from %s: it hangs or is gone; all processes end, the last checkpoint stands: start again with --resume",
-            waited, who.data != NULL ? who.data : "a rank");
-    gm_buffer_free(&who);
-    return GM_ERR_DEVICE;
-}
-
 /* The first tries only let others run, for an answer is often a moment away; later ones sleep, so that ranks that share a
  * processor do not take it from those who still work. */
 static void pause_a_little(int tries)
@@ -125,6 +112,50 @@ static void pause_a_little(int tries)
     static const struct timespec moment = { .tv_nsec = 50000 };
     if (tries < 200) sched_yield();
     else nanosleep(&moment, NULL);
+}
+
+/* A rank that waits for the one that hangs may itself be waited for. So whoever has waited too long says so to all, and is
+ * not to blame for those who hear it; they listen for half as long as they have waited, at most ten seconds. */
+static void hear_who_waits(gm_comm *c, double seconds)
+{
+    gm_request *request = gm_calloc(2 * (size_t)c->size, sizeof *request);
+    bool *is_open = gm_calloc((size_t)c->size, sizeof *is_open);
+    const double end = gm_now_s() + (seconds < 20.0 ? seconds / 2.0 : 10.0);
+    for (int32_t r = 0; r < c->size && request != NULL && is_open != NULL; r++) {
+        if (r == c->rank) continue;
+        is_open[r] = c->transport->receive(r, GROUP_OF_WAITING, &c->word[r], 1, &request[r], NULL) == GM_OK &&
+                     c->transport->send(r, GROUP_OF_WAITING, &c->word[c->rank], 1, &request[c->size + r], NULL) == GM_OK;
+    }
+    while (request != NULL && is_open != NULL && gm_now_s() < end) {
+        for (int32_t r = 0; r < c->size; r++) {
+            bool is_done = false;
+            if (is_open[r] && c->transport->test(&request[r], &is_done, NULL) == GM_OK) is_open[r] = !is_done;
+        }
+        pause_a_little(1000);
+    }
+    gm_free(request);
+    gm_free(is_open);
+}
+
+static bool is_awaited(const gm_comm *c, int32_t group, int32_t rank)
+{
+    for (int32_t i = 0; i < c->count; i++)
+        if (c->open[i].group == group && c->open[i].peer == rank) return true;
+    return false;
+}
+
+static gm_status name_the_silent(gm_comm *c, int32_t group, double waited, gm_err *err)
+{
+    gm_buffer who = { 0 };
+    c->word[c->rank] = 1;
+    hear_who_waits(c, waited);
+    for (int32_t r = 0; r < c->size; r++)
+        if (is_awaited(c, group, r) && c->word[r] == 0)
+            (void)gm_buffer_printf(&who, NULL, "%srank %d (process %lld on %s)", who.size > 0 ? ", " : "", r, (long long)c->names[r].process, c->names[r].host);
+    gm_fail(err, GM_ERR_DEVICE, "no answer for %.0f s (comm.timeout_s) from %s: it hangs or is gone; all processes end, the last checkpoint stands: start again with --resume",
+            waited, who.data != NULL ? who.data : "another rank, which others name");
+    gm_buffer_free(&who);
+    return GM_ERR_DEVICE;
 }
 
 gm_status gm_comm_wait(gm_comm *c, int32_t group, gm_err *err)
@@ -316,7 +347,8 @@ static gm_status exchange_names(gm_comm *c, gm_err *err)
 {
     rank_name mine = { .process = (int64_t)getpid() };
     c->names = gm_calloc((size_t)c->size, sizeof *c->names);
-    if (c->names == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %d ranks", c->size);
+    c->word = gm_calloc((size_t)c->size, 1);
+    if (c->names == NULL || c->word == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for %d ranks", c->size);
     for (int32_t r = 0; r < c->size; r++) c->names[r] = (rank_name){ "an unknown host", 0 };
     if (gethostname(mine.host, sizeof mine.host - 1) != 0) snprintf(mine.host, sizeof mine.host, "an unknown host");
     return gather_equal(c, &mine, sizeof mine, c->names, err);
@@ -344,6 +376,7 @@ gm_status gm_comm_open_as(const gm_comm_options *o, gm_comm **c, gm_err *err)
         return GM_OK;
     }
     gm_free(made->names);
+    gm_free(made->word);
     gm_free(made->open);
     gm_free(made);
     return status;
@@ -354,6 +387,7 @@ void gm_comm_close(gm_comm *c)
     if (c == NULL) return;
     c->transport->close();
     gm_free(c->names);
+    gm_free(c->word);
     gm_free(c->open);
     gm_free(c);
 }

@@ -266,11 +266,11 @@ static gm_status serve_all(gm_recorded *r, gm_err *err)
     return GM_OK;
 }
 
-static gm_status read_line(gm_recorded *r, const gm_lines *l, gm_recorded_counts *n, gm_err *err)
+gm_status gm_recorded_take(gm_recorded *r, const char *line, size_t size, gm_recorded_counts *counts, gm_err *err)
 {
     cJSON *v;
-    GM_TRY(gm_json_parse(l->line, l->length, &v, err));
-    const gm_status status = cJSON_GetObjectItemCaseSensitive(v, "img_id") != NULL ? read_unco(r, v, n, err) : read_own(r, v, n, err);
+    GM_TRY(gm_json_parse(line, size, &v, err));
+    const gm_status status = cJSON_GetObjectItemCaseSensitive(v, "img_id") != NULL ? read_unco(r, v, counts, err) : read_own(r, v, counts, err);
     cJSON_Delete(v);
     return status;
 }
@@ -284,7 +284,7 @@ gm_status gm_recorded_read(gm_recorded *r, const char *path, gm_recorded_counts 
     gm_status status = GM_OK;
     while (status == GM_OK && have) {
         status = gm_lines_next(&l, &have, err);
-        if (status == GM_OK && have && read_line(r, &l, counts, err) != GM_OK) status = gm_fail_at(err, "%s:%lld", path, (long long)l.number);
+        if (status == GM_OK && have && gm_recorded_take(r, l.line, l.length, counts, err) != GM_OK) status = gm_fail_at(err, "%s:%lld", path, (long long)l.number);
     }
     gm_lines_close(&l);
     return status == GM_OK ? serve_all(r, err) : status;

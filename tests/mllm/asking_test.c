@@ -424,6 +424,73 @@ static void recorded_answers_answer_the_same(void **state)
     drop(&r);
 }
 
+/* All that a run does, until something fails; what it has made is given back in any case. */
+static gm_status run_all(const gm_records *pred, const gm_mllm_endpoint *e, const char *images, gm_err *err)
+{
+    gm_type_set types = { .is_fine = false };
+    gm_recorded *recorded = NULL;
+    gm_route route = { 0 };
+    gm_corrections *c = NULL, *again = NULL;
+    gm_asking *asking = NULL;
+    const gm_records *now;
+    gm_thresholds t;
+    const gm_pick_options pick = { .calls = 2, .asks = { true, true, true } };
+    gm_status status = gm_type_set_of(pred, &types, err);
+    if (status == GM_OK) status = gm_route_make(pred, &all, &route, err);
+    if (status == GM_OK) status = gm_correct_begin(pred, &route, &c, err);
+    if (status == GM_OK) status = gm_recorded_open(pred, &types, &recorded, err);
+    const gm_asking_options o = { .endpoint = e, .prompts = "configs/prompts", .images = images, .types = &types, .record = recorded };
+    if (status == GM_OK) status = gm_asking_open(&o, pred, c, &asking, err);
+    for (bool have = true; status == GM_OK && have;) {
+        gm_mllm_request q = { .temperature = -1 };
+        gm_mllm_outcome outcome;
+        status = gm_asking_next(asking, &q, &have, err);
+        if (status != GM_OK || !have) break;
+        const char *said = answer_to(&q, &outcome);
+        const gm_mllm_answer a = { .outcome = outcome, .tag = q.tag, .text = said, .text_bytes = strlen(said), .why = said };
+        status = gm_asking_got(asking, &a, err);
+    }
+    if (status == GM_OK) status = gm_correct_end(c, &now, err);
+    if (status == GM_OK) status = gm_correct_all(pred, &route, gm_recorded_ask, recorded, &again, &now, err);
+    if (status == GM_OK) status = gm_pick_thresholds(pred, pred, &pick, gm_recorded_ask, recorded, &t, err);
+    gm_correct_free(again);
+    gm_asking_free(asking);
+    gm_recorded_free(recorded);
+    gm_correct_free(c);
+    gm_route_free(&route);
+    gm_type_set_free(&types);
+    return status;
+}
+
+/* Whichever allocation fails, the run ends with a message, or without what was lost: an answer that cannot be read is refused. */
+static void running_out_of_memory_is_reported(void **state)
+{
+    (void)state;
+    gm_err err = { 0 };
+    gm_records pred = { 0 };
+    gm_mllm_endpoint e = endpoint("");
+    const char *images = pictures();
+    int failed = 0;
+    gm_record record = blank("r1");
+    unsure(add_entity(&record, 0, "PER"), 0.5, 0.25, 0.75);
+    unsure(add_entity(&record, 2, "PER"), 0.5, 0.25, 0.75);
+    record.image = text("a.png");
+    assert_ok(gm_records_add(&pred, &record, &err));
+    const uint64_t before = gm_alloc_count();
+    assert_ok(run_all(&pred, &e, images, &err));
+    const int64_t count = (int64_t)(gm_alloc_count() - before);
+    for (int64_t k = 0; k < count; k++) {
+        gm_alloc_fail_at(k);
+        const gm_status status = run_all(&pred, &e, images, &err);
+        gm_alloc_fail_at(-1);
+        assert_true(status == GM_OK || status == GM_ERR_NOMEM);
+        failed += status == GM_ERR_NOMEM;
+    }
+    assert_true(failed > 100);
+    gm_mllm_endpoint_free(&e);
+    gm_records_free(&pred);
+}
+
 /* Reads the lines against one sample: Mira and Mira met Mira Joss Joss today, with Mira (0), Mira (2), Joss (5). */
 static gm_status read_lines(const char *lines, gm_record *out, gm_recorded_counts *n, gm_err *failed)
 {
@@ -568,7 +635,7 @@ int main(void)
         cmocka_unit_test(answers_of_unco_end_in_their_states), cmocka_unit_test(requests_say_what_they_should), cmocka_unit_test(fine_types_are_asked_for_as_pairs),
         cmocka_unit_test(types_come_from_the_predictions), cmocka_unit_test(a_missing_picture_is_reported), cmocka_unit_test(the_order_of_answers_changes_nothing),
         cmocka_unit_test(recorded_answers_answer_the_same), cmocka_unit_test(the_log_of_unco_is_read), cmocka_unit_test(bad_recorded_answers_are_refused),
-        cmocka_unit_test(picked_thresholds_are_worth_their_calls),
+        cmocka_unit_test(picked_thresholds_are_worth_their_calls), cmocka_unit_test(running_out_of_memory_is_reported),
     };
     gm_log_set_level(GM_LOG_ERROR); /* missing pictures are warned of */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,15 +3,11 @@
 #define _POSIX_C_SOURCE 200809L
 #include "tests/mllm/ask.h"
 
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-typedef struct front { pid_t process; int port, keep_alive; } front; /* keep_alive: the pipe that it reads until we end */
+#include "tests/mllm/helper.h"
 
 static char folder[256], log_path[512];
 static gmt_server server;
-static front right, other;
+static gmt_helper right, other;
 
 static const char *at(char out[512], const char *name)
 {
@@ -35,39 +31,15 @@ static void make_certificate(const char *name, const char *host)
     if (!run(command)) fail_msg("openssl makes no certificate: %s/openssl.log", folder);
 }
 
-static front start_front(const char *name)
+static gmt_helper start_front(const char *name)
 {
     char pem[512], key[512], port[16], file[64];
-    int in[2], out[2];
-    front f = { 0 };
-    assert_int_equal(pipe(in), 0);
-    assert_int_equal(pipe(out), 0);
-    fcntl(in[1], F_SETFD, FD_CLOEXEC); /* a second server that kept it open would keep the first one alive */
     snprintf(file, sizeof file, "%s.pem", name);
     at(pem, file);
     snprintf(file, sizeof file, "%s.key", name);
     at(key, file);
     snprintf(port, sizeof port, "%d", server.port);
-    f.process = fork();
-    if (f.process == 0) {
-        dup2(in[0], STDIN_FILENO);
-        dup2(out[1], STDOUT_FILENO);
-        close(in[0]), close(out[0]), close(out[1]);
-        execlp("python3", "python3", GM_SOURCE_DIR "/tests/mllm/tls_front.py", pem, key, port, (char *)NULL);
-        _exit(127);
-    }
-    close(in[0]), close(out[1]);
-    f.keep_alive = in[1];
-    FILE *said = fdopen(out[0], "r");
-    if (said == NULL || fscanf(said, "%d", &f.port) != 1) fail_msg("tls_front.py does not start");
-    fclose(said);
-    return f;
-}
-
-static void stop_front(front *f)
-{
-    close(f->keep_alive);
-    waitpid(f->process, NULL, 0);
+    return gmt_helper_start((const char *const[]) { "python3", GM_SOURCE_DIR "/tests/mllm/tls_front.py", pem, key, port, NULL });
 }
 
 /* One request to https://`host`:port; its reason or text goes to `said`. */
@@ -155,8 +127,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    stop_front(&right);
-    stop_front(&other);
+    gmt_helper_stop(&right);
+    gmt_helper_stop(&other);
     gmt_server_stop(&server);
     return 0;
 }
