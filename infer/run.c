@@ -31,6 +31,7 @@ typedef struct run {
     gm_pipeline p;
     char (*fingerprint)[GM_FINGERPRINT]; /* [stages] */
     bool *is_done;                       /* [stages] */
+    bool *is_told;                       /* [stages]: what it will ask, by its own inputs */
 } run;
 
 /* ---- what was done before ---- */
@@ -86,7 +87,8 @@ static gm_status find_done(run *r, gm_err *err)
     bool all = true;
     r->fingerprint = gm_calloc((size_t)r->p.count, sizeof *r->fingerprint);
     r->is_done = gm_calloc((size_t)r->p.count, sizeof *r->is_done);
-    if (r->fingerprint == NULL || r->is_done == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for fingerprints");
+    r->is_told = gm_calloc((size_t)r->p.count, sizeof *r->is_told);
+    if (r->fingerprint == NULL || r->is_done == NULL || r->is_told == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for fingerprints");
     for (int32_t i = 0; i < r->p.count; i++) {
         char done[GM_FINGERPRINT];
         GM_TRY(gm_pipeline_fingerprint(&r->p.stages[i], r->out, before, r->fingerprint[i], err));
@@ -177,7 +179,7 @@ static gm_status do_stage(const run *r, int32_t i, gm_err *err)
     const char *more;
     const double start = gm_now_s();
     char *part = NULL;
-    if (s->asks) GM_TRY(spawn(s->name, s->words, s->count, "--estimate", NULL, err));
+    if (s->asks && !r->is_told[i]) GM_TRY(spawn(s->name, s->words, s->count, "--estimate", NULL, err));
     GM_TRY(resume_of(r, i, &more, err));
     GM_TRY(write_state(r, i, ".begun.json", 0, err));
     if (s->to != NULL) {
@@ -198,7 +200,8 @@ static gm_status do_stage(const run *r, int32_t i, gm_err *err)
 static gm_status estimate_stage(const run *r, int32_t i, gm_err *err)
 {
     const gm_pipeline_stage *s = &r->p.stages[i];
-    if (i == 0 || r->is_done[i - 1]) return spawn(s->name, s->words, s->count, "--estimate", NULL, err);
+    r->is_told[i] = i == 0 || r->is_done[i - 1];
+    if (r->is_told[i]) return spawn(s->name, s->words, s->count, "--estimate", NULL, err);
     if (s->stand_in == NULL) {
         printf("%s: can be estimated when the stages before it are done, and is before it begins\n", s->name);
         return GM_OK;
@@ -277,6 +280,7 @@ static gm_status do_run(run *r, gm_err *err)
     gm_pipeline_free(&r->p);
     gm_free(r->fingerprint);
     gm_free(r->is_done);
+    gm_free(r->is_told);
     return status;
 }
 
