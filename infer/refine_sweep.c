@@ -169,6 +169,7 @@ static gm_status curve_script(const refine_settings *s, const corrector *list, i
     char label[32];
     snprintf(label, sizeof label, "%s F1 (%%)", gm_score_names[s->score]);
     GM_TRY(gm_plot_begin(b, "entities delegated, the least sure first, and what it gains", "share of the entities", label, err));
+    GM_TRY(gm_buffer_printf(b, err, "set key outside below center horizontal maxcols 3 samplen 2\n"));
     for (int i = 0; i < count; i++) {
         GM_TRY(gm_buffer_printf(b, err, "$%s << END\n", list[i].name));
         for (int step = 0; step <= STEPS; step++) {
