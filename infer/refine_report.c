@@ -7,7 +7,8 @@
 static gm_status open_in(const char *folder, const char *name, gm_out *out, gm_err *err)
 {
     char *path = gm_path_join(folder, name);
-    const gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(out, path, err);
+    const gm_status status =
+        path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(out, path, err);
     gm_free(path);
     return status;
 }
@@ -19,12 +20,16 @@ static gm_status write_records(const refine_input *in, const refine_outcome *o, 
     gm_status status = open_in(folder, "predictions.jsonl", &out, err);
     for (size_t i = 0; i < in->count && status == GM_OK; i++) {
         b.size = 0;
-        if (gm_correct_has_touched(o->c, i)) status = gm_record_write(&o->now->items[i], &b, err);
-        else status = gm_buffer_printf(&b, err, "%s\n", in->lines[i]);
+        if (gm_correct_has_touched(o->c, i))
+            status = gm_record_write(&o->now->items[i], &b, err);
+        else
+            status = gm_buffer_printf(&b, err, "%s\n", in->lines[i]);
         if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
     }
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
+    if (status == GM_OK)
+        status = gm_out_commit(&out, err);
+    else
+        gm_out_abort(&out);
     gm_buffer_free(&b);
     return status;
 }
@@ -51,16 +56,21 @@ static gm_status add_scores(const gm_records *gold, const gm_records *pred, cons
     return status;
 }
 
-static gm_status add_counts(const refine_settings *s, const refine_input *in, const refine_outcome *o, gm_buffer *b, gm_err *err)
+static gm_status add_counts(const refine_settings *s, const refine_input *in, const refine_outcome *o, gm_buffer *b,
+                            gm_err *err)
 {
     const gm_correct_counts n = gm_correct_count(o->c);
-    GM_TRY(gm_buffer_printf(b, err, "{\"corrector\": \"%s\", \"samples\": %zu, \"entities\": %zu, \"delegated\": %zu", o->route.delegated > 0 ? s->corrector : "none", in->count, o->route.entities,
+    GM_TRY(gm_buffer_printf(b, err, "{\"corrector\": \"%s\", \"samples\": %zu, \"entities\": %zu, \"delegated\": %zu",
+                            o->route.delegated > 0 ? s->corrector : "none", in->count, o->route.entities,
                             o->route.delegated));
     for (int p = 0; p < GM_PARTS; p++)
-        GM_TRY(gm_buffer_printf(b, err, ", \"%s\": {\"asked\": %lld, \"corrected\": %lld, \"kept\": %lld, \"refused\": %lld, \"failed\": %lld}", gm_part_names[p],
-                                (long long)n.asked[p], (long long)n.corrected[p], (long long)n.kept[p], (long long)n.refused[p], (long long)n.failed[p]));
-    return gm_buffer_printf(b, err, ", \"removed\": %lld, \"clashed\": %lld, \"without_picture\": %lld", (long long)n.removed, (long long)n.clashed,
-                            (long long)o->without_picture);
+        GM_TRY(gm_buffer_printf(
+            b, err,
+            ", \"%s\": {\"asked\": %lld, \"corrected\": %lld, \"kept\": %lld, \"refused\": %lld, \"failed\": %lld}",
+            gm_part_names[p], (long long)n.asked[p], (long long)n.corrected[p], (long long)n.kept[p],
+            (long long)n.refused[p], (long long)n.failed[p]));
+    return gm_buffer_printf(b, err, ", \"removed\": %lld, \"clashed\": %lld, \"without_picture\": %lld",
+                            (long long)n.removed, (long long)n.clashed, (long long)o->without_picture);
 }
 
 static gm_status write_report(const refine_settings *s, const refine_input *in, const refine_outcome *o, gm_err *err)
@@ -75,8 +85,10 @@ static gm_status write_report(const refine_settings *s, const refine_input *in, 
     if (status == GM_OK) status = gm_buffer_printf(&b, err, "}\n");
     if (status == GM_OK) status = open_in(s->out, "report.json", &out, err);
     if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
+    if (status == GM_OK)
+        status = gm_out_commit(&out, err);
+    else
+        gm_out_abort(&out);
     gm_buffer_free(&b);
     return status;
 }

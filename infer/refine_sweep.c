@@ -32,7 +32,8 @@ typedef struct picked {
     size_t predictions;
 } picked;
 
-static gm_status f1_of(const refine_settings *s, const refine_input *in, const gm_route_options *how, const corrector *k, double *f1, int64_t calls[GM_PARTS], gm_err *err)
+static gm_status f1_of(const refine_settings *s, const refine_input *in, const gm_route_options *how,
+                       const corrector *k, double *f1, int64_t calls[GM_PARTS], gm_err *err)
 {
     const gm_eval_options eval = { .iou = 0.5 };
     gm_route route;
@@ -52,7 +53,8 @@ static gm_status f1_of(const refine_settings *s, const refine_input *in, const g
     return status;
 }
 
-static gm_status by_chance(const refine_settings *s, const refine_input *in, gm_route_options how, const corrector *k, row *r, gm_err *err)
+static gm_status by_chance(const refine_settings *s, const refine_input *in, gm_route_options how, const corrector *k,
+                           row *r, gm_err *err)
 {
     double f1[DRAWS], sum = 0, squares = 0;
     how.by = GM_ROUTE_BY_CHANCE;
@@ -71,7 +73,8 @@ static gm_status sweep_rows(const refine_settings *s, const refine_input *in, co
 {
     gm_route_options how = refine_route_of(s);
     how.calls = -1;
-    printf("delegated    calls  uncertainty  max-softmax  by chance (%d draws)     %s F1 (%%), corrected by: %s\n", (int)DRAWS, gm_score_names[s->score], k->name);
+    printf("delegated    calls  uncertainty  max-softmax  by chance (%d draws)     %s F1 (%%), corrected by: %s\n",
+           (int)DRAWS, gm_score_names[s->score], k->name);
     for (int step = 0; step <= STEPS; step++) {
         row *r = &k->rows[step];
         int64_t calls[GM_PARTS];
@@ -82,7 +85,8 @@ static gm_status sweep_rows(const refine_settings *s, const refine_input *in, co
         GM_TRY(f1_of(s, in, &how, k, &r->softmax, NULL, err));
         GM_TRY(by_chance(s, in, how, k, r, err));
         r->calls = calls[0] + calls[1] + calls[2];
-        printf("%7.0f %%  %7lld  %11.2f  %11.2f  %7.2f +- %.2f\n", 100.0 * r->share, (long long)r->calls, r->uncertainty, r->softmax, r->chance, r->chance_sd);
+        printf("%7.0f %%  %7lld  %11.2f  %11.2f  %7.2f +- %.2f\n", 100.0 * r->share, (long long)r->calls,
+               r->uncertainty, r->softmax, r->chance, r->chance_sd);
     }
     return GM_OK;
 }
@@ -91,7 +95,9 @@ static gm_status sweep_rows(const refine_settings *s, const refine_input *in, co
 
 static gm_status pick(const refine_settings *s, const refine_input *in, const corrector *k, picked *p, gm_err *err)
 {
-    const gm_pick_options o = { .score = s->score, .call_cost = s->call_cost, .calls = s->calls, .asks = { true, true, !s->without_regions } };
+    const gm_pick_options o = {
+        .score = s->score, .call_cost = s->call_cost, .calls = s->calls, .asks = { true, true, !s->without_regions }
+    };
     gm_route_options how = { .calls = 0, .share = -1, .asks = { true, true, !s->without_regions } };
     GM_TRY(gm_pick_thresholds(&in->gold, &in->pred, &o, k->ask, k->user, &p->thresholds, err));
     GM_TRY(f1_of(s, in, &how, k, &p->before, NULL, err));
@@ -101,9 +107,11 @@ static gm_status pick(const refine_settings *s, const refine_input *in, const co
     for (size_t i = 0; i < in->pred.count; i++) p->predictions += (size_t)in->pred.items[i].entity_count;
     p->cost = s->call_cost * 100.0 * (double)(p->calls[0] + p->calls[1] + p->calls[2]) / (double)p->predictions;
     p->gain = p->after - p->before - p->cost;
-    printf("thresholds for %s: span %.4f, type %.4f, region %.4f; %lld + %lld + %lld calls for %zu entities; %s F1 %.2f becomes %.2f, the calls cost %.2f points\n", k->name,
-           p->thresholds.of[0], p->thresholds.of[1], p->thresholds.of[2], (long long)p->calls[0], (long long)p->calls[1], (long long)p->calls[2], p->predictions,
-           gm_score_names[s->score], p->before, p->after, p->cost);
+    printf("thresholds for %s: span %.4f, type %.4f, region %.4f; %lld + %lld + %lld calls for %zu entities; %s F1 "
+           "%.2f becomes %.2f, the calls cost %.2f points\n",
+           k->name, p->thresholds.of[0], p->thresholds.of[1], p->thresholds.of[2], (long long)p->calls[0],
+           (long long)p->calls[1], (long long)p->calls[2], p->predictions, gm_score_names[s->score], p->before,
+           p->after, p->cost);
     return GM_OK;
 }
 
@@ -113,10 +121,13 @@ static gm_status write_in(const char *folder, const char *name, const gm_buffer 
 {
     gm_out out = { 0 };
     char *path = gm_path_join(folder, name);
-    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(&out, path, err);
+    gm_status status =
+        path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(&out, path, err);
     if (status == GM_OK) status = gm_out_write(&out, b->data, b->size, err);
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
+    if (status == GM_OK)
+        status = gm_out_commit(&out, err);
+    else
+        gm_out_abort(&out);
     gm_free(path);
     return status;
 }
@@ -125,12 +136,18 @@ static gm_status write_thresholds(const refine_settings *s, const picked *p, con
 {
     gm_buffer b = { 0 };
     /* 17 digits: a threshold read back must separate the same predictions. */
-    gm_status status = gm_buffer_printf(&b, err, "{\"thresholds\": {\"span\": %.17g, \"type\": %.17g, \"region\": %.17g}, \"corrector\": \"%s\", \"score\": \"%s\", ",
-                                        p->thresholds.of[0], p->thresholds.of[1], p->thresholds.of[2], name, gm_score_names[s->score]);
+    gm_status status =
+        gm_buffer_printf(&b, err,
+                         "{\"thresholds\": {\"span\": %.17g, \"type\": %.17g, \"region\": %.17g}, \"corrector\": "
+                         "\"%s\", \"score\": \"%s\", ",
+                         p->thresholds.of[0], p->thresholds.of[1], p->thresholds.of[2], name, gm_score_names[s->score]);
     if (status == GM_OK)
-        status = gm_buffer_printf(&b, err, "\"calls\": {\"span\": %lld, \"type\": %lld, \"region\": %lld}, \"predictions\": %zu, \"before\": %.10g, \"after\": %.10g, "
-                                  "\"cost\": %.10g, \"gain\": %.10g}\n", (long long)p->calls[0], (long long)p->calls[1], (long long)p->calls[2], p->predictions, p->before,
-                                  p->after, p->cost, p->gain);
+        status = gm_buffer_printf(&b, err,
+                                  "\"calls\": {\"span\": %lld, \"type\": %lld, \"region\": %lld}, \"predictions\": "
+                                  "%zu, \"before\": %.10g, \"after\": %.10g, "
+                                  "\"cost\": %.10g, \"gain\": %.10g}\n",
+                                  (long long)p->calls[0], (long long)p->calls[1], (long long)p->calls[2],
+                                  p->predictions, p->before, p->after, p->cost, p->gain);
     if (status == GM_OK) status = write_in(s->out, "thresholds.json", &b, err);
     gm_buffer_free(&b);
     return status;
@@ -139,13 +156,17 @@ static gm_status write_thresholds(const refine_settings *s, const picked *p, con
 static gm_status write_rows(const refine_settings *s, const corrector *list, int count, gm_err *err)
 {
     gm_buffer b = { 0 };
-    gm_status status = gm_buffer_printf(&b, err, "{\"score\": \"%s\", \"draws\": %d", gm_score_names[s->score], (int)DRAWS);
+    gm_status status =
+        gm_buffer_printf(&b, err, "{\"score\": \"%s\", \"draws\": %d", gm_score_names[s->score], (int)DRAWS);
     for (int i = 0; i < count && status == GM_OK; i++) {
         status = gm_buffer_printf(&b, err, ", \"%s\": [", list[i].name);
         for (int step = 0; step <= STEPS && status == GM_OK; step++) {
             const row *r = &list[i].rows[step];
-            status = gm_buffer_printf(&b, err, "%s{\"share\": %g, \"calls\": %lld, \"uncertainty\": %.10g, \"max_softmax\": %.10g, \"chance\": %.10g, \"chance_sd\": %.10g}",
-                                      step > 0 ? ",\n  " : "\n  ", r->share, (long long)r->calls, r->uncertainty, r->softmax, r->chance, r->chance_sd);
+            status = gm_buffer_printf(&b, err,
+                                      "%s{\"share\": %g, \"calls\": %lld, \"uncertainty\": %.10g, \"max_softmax\": "
+                                      "%.10g, \"chance\": %.10g, \"chance_sd\": %.10g}",
+                                      step > 0 ? ",\n  " : "\n  ", r->share, (long long)r->calls, r->uncertainty,
+                                      r->softmax, r->chance, r->chance_sd);
         }
         if (status == GM_OK) status = gm_buffer_printf(&b, err, "]");
     }
@@ -157,10 +178,14 @@ static gm_status write_rows(const refine_settings *s, const corrector *list, int
 
 static gm_status add_curves(const corrector *k, int dash, const char *before, gm_buffer *b, gm_err *err)
 {
-    static const char *const titles[] = { "uncertainty", "max softmax", "chance" }, *const colours[] = { "#0072B2", "#000000", "#D55E00" };
-    GM_TRY(gm_buffer_printf(b, err, "%s$%s using 1:($4-$5):($4+$5) with filledcurves fs transparent solid 0.25 noborder lc '%s' notitle", before, k->name, colours[2]));
+    static const char *const titles[] = { "uncertainty", "max softmax", "chance" };
+    static const char *const colours[] = { "#0072B2", "#000000", "#D55E00" };
+    GM_TRY(gm_buffer_printf(
+        b, err, "%s$%s using 1:($4-$5):($4+$5) with filledcurves fs transparent solid 0.25 noborder lc '%s' notitle",
+        before, k->name, colours[2]));
     for (int i = 0; i < 3; i++)
-        GM_TRY(gm_buffer_printf(b, err, ", \\\n  $%s using 1:%d with lines lw 2 dt %d lc '%s' title '%s by %s'", k->name, i + 2, dash, colours[i], k->name, titles[i]));
+        GM_TRY(gm_buffer_printf(b, err, ", \\\n  $%s using 1:%d with lines lw 2 dt %d lc '%s' title '%s by %s'",
+                                k->name, i + 2, dash, colours[i], k->name, titles[i]));
     return GM_OK;
 }
 
@@ -168,13 +193,15 @@ static gm_status curve_script(const refine_settings *s, const corrector *list, i
 {
     char label[32];
     snprintf(label, sizeof label, "%s F1 (%%)", gm_score_names[s->score]);
-    GM_TRY(gm_plot_begin(b, "entities delegated, the least sure first, and what it gains", "share of the entities", label, err));
+    GM_TRY(gm_plot_begin(b, "entities delegated, the least sure first, and what it gains", "share of the entities",
+                         label, err));
     GM_TRY(gm_buffer_printf(b, err, "set key outside below center horizontal maxcols 3 samplen 2\n"));
     for (int i = 0; i < count; i++) {
         GM_TRY(gm_buffer_printf(b, err, "$%s << END\n", list[i].name));
         for (int step = 0; step <= STEPS; step++) {
             const row *r = &list[i].rows[step];
-            GM_TRY(gm_buffer_printf(b, err, "%g %.6g %.6g %.6g %.6g\n", r->share, r->uncertainty, r->softmax, r->chance, r->chance_sd));
+            GM_TRY(gm_buffer_printf(b, err, "%g %.6g %.6g %.6g %.6g\n", r->share, r->uncertainty, r->softmax, r->chance,
+                                    r->chance_sd));
         }
         GM_TRY(gm_buffer_printf(b, err, "END\n"));
     }
@@ -186,7 +213,8 @@ static gm_status draw(const refine_settings *s, const corrector *list, int count
 {
     gm_buffer script = { 0 };
     char *path = gm_path_join(s->out, "curve.png");
-    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", s->out) : curve_script(s, list, count, &script, err);
+    gm_status status = path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", s->out)
+                                    : curve_script(s, list, count, &script, err);
     if (status == GM_OK) status = gm_plot_draw(path, &script, err);
     gm_buffer_free(&script);
     gm_free(path);
@@ -198,7 +226,7 @@ static gm_status draw(const refine_settings *s, const corrector *list, int count
 static gm_status sweep_all(const refine_settings *s, const refine_input *in, corrector *list, int count, gm_err *err)
 {
     picked p = { .predictions = 0 };
-    const corrector *last = &list[count - 1]; /* recorded answers, where there are any, say more about what will be had */
+    const corrector *last = &list[count - 1]; /* recorded answers, where there are any: what will be had */
     for (int i = 0; i < count; i++) GM_TRY(sweep_rows(s, in, &list[i], err));
     GM_TRY(pick(s, in, last, &p, err));
     if (s->out == NULL) return GM_OK;
@@ -215,10 +243,10 @@ gm_status refine_sweep(const refine_settings *s, const refine_input *in, gm_err 
     corrector list[2];
     int count = 0;
     gm_status status = gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err);
-    if (status == GM_OK) list[count++] = (corrector){ .name = "oracle", .ask = gm_oracle_ask, .user = oracle };
+    if (status == GM_OK) list[count++] = (corrector) { .name = "oracle", .ask = gm_oracle_ask, .user = oracle };
     if (status == GM_OK && s->answers != NULL) {
         status = refine_open_answers(s, in, &answers, err);
-        list[count++] = (corrector){ .name = "answers", .ask = gm_recorded_ask, .user = answers };
+        list[count++] = (corrector) { .name = "answers", .ask = gm_recorded_ask, .user = answers };
     }
     if (status == GM_OK) status = sweep_all(s, in, list, count, err);
     gm_recorded_free(answers);

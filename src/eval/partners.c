@@ -10,7 +10,8 @@ static int32_t shared_words(const gm_entity *a, const gm_entity *b)
 }
 
 /* Gives predictions without a partner gold entities that have none, where all bits of `need` agree. */
-static void take_equal(const gm_record_pair *s, const gm_eval_options *how, unsigned need, int32_t *partner, bool *is_taken)
+static void take_equal(const gm_record_pair *s, const gm_eval_options *how, unsigned need, int32_t *partner,
+                       bool *is_taken)
 {
     for (int32_t p = 0; p < s->pred->entity_count; p++) {
         for (int32_t g = 0; g < s->gold->entity_count && partner[p] < 0; g++) {
@@ -48,7 +49,8 @@ gm_status gm_find_partners(const gm_record_pair *s, const gm_eval_options *how, 
                                       GM_SAME_KEY | GM_SAME_REGION, GM_SAME_KEY };
     if (s->pred == NULL) return GM_OK;
     bool *is_taken = gm_calloc((size_t)s->gold->entity_count + 1, sizeof *is_taken);
-    if (is_taken == NULL) return gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for the entities of \"%s\"", s->gold->id);
+    if (is_taken == NULL)
+        return gm_fail(err, GM_ERR_NOMEM, "evaluation: no memory for the entities of \"%s\"", s->gold->id);
     for (int32_t p = 0; p < s->pred->entity_count; p++) partner[p] = -1;
     for (size_t i = 0; i < GM_LEN(needs); i++) take_equal(s, how, needs[i], partner, is_taken);
     take_overlapping(s, partner, is_taken);

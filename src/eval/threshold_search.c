@@ -20,12 +20,12 @@ typedef struct ranked_part {
 
 typedef struct search {
     const gm_threshold_search *s;
-    double price;        /* of a percent of calls */
+    double price; /* of a percent of calls */
     int64_t most_calls;
-    uint8_t *asked;      /* [entities] */
-    size_t *first;       /* [samples]: where the entities of a sample begin */
-    gm_score *scores;    /* [samples] as they are asked now */
-    ranked_part *order;  /* [entities], scratch */
+    uint8_t *asked;     /* [entities] */
+    size_t *first;      /* [samples]: where the entities of a sample begin */
+    gm_score *scores;   /* [samples] as they are asked now */
+    ranked_part *order; /* [entities], scratch */
     gm_score sum;
     int64_t calls;
 } search;
@@ -62,7 +62,8 @@ static gm_status ask(search *x, const gm_thresholds *t, gm_err *err)
             }
     }
     for (size_t i = 0; i < x->s->count; i++)
-        if (i == 0 || x->s->items[i].sample != x->s->items[i - 1].sample) GM_TRY(score_sample(x, x->s->items[i].sample, err));
+        if (i == 0 || x->s->items[i].sample != x->s->items[i - 1].sample)
+            GM_TRY(score_sample(x, x->s->items[i].sample, err));
     return GM_OK;
 }
 
@@ -211,9 +212,11 @@ gm_status gm_thresholds_search(const gm_threshold_search *s, gm_thresholds *best
     if (!(s->call_cost >= 0 && isfinite(s->call_cost)))
         return gm_fail(err, GM_ERR_USAGE, "the cost of calls is %g; expected a number from 0", s->call_cost);
     if (!has_any(s))
-        return gm_fail(err, GM_ERR_DATA,
-                       "none of the %zu predicted entities carries span_norm, type_norm or region_norm in \"uncertainty\": "
-                       "thresholds need them", s->count);
+        return gm_fail(
+            err, GM_ERR_DATA,
+            "none of the %zu predicted entities carries span_norm, type_norm or region_norm in \"uncertainty\": "
+            "thresholds need them",
+            s->count);
     x.asked = gm_calloc(s->count, sizeof *x.asked);
     x.order = gm_calloc(s->count, sizeof *x.order);
     x.first = gm_calloc(s->samples, sizeof *x.first);

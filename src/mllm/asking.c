@@ -39,17 +39,19 @@ struct gm_asking {
 
 static gm_status list_types(gm_asking *a, gm_err *err)
 {
-    for (int32_t k = 0; k < a->o.types->shown.count; k++) GM_TRY(gm_buffer_printf(&a->types, err, "%s%s", k > 0 ? ", " : "", a->o.types->shown.names[k]));
+    for (int32_t k = 0; k < a->o.types->shown.count; k++)
+        GM_TRY(gm_buffer_printf(&a->types, err, "%s%s", k > 0 ? ", " : "", a->o.types->shown.names[k]));
     return gm_buffer_add(&a->types, "", 0, err);
 }
 
 /* An object of the reasoning and one more member. */
 static gm_status make_schema(gm_buffer *b, const char *name, const char *value, gm_err *err)
 {
-    return gm_buffer_printf(b, err,
-                            "{\"type\":\"object\",\"properties\":{\"reasoning_process\":{\"type\":\"string\"},\"%s\":%s},"
-                            "\"required\":[\"reasoning_process\",\"%s\"],\"additionalProperties\":false}",
-                            name, value, name);
+    return gm_buffer_printf(
+        b, err,
+        "{\"type\":\"object\",\"properties\":{\"reasoning_process\":{\"type\":\"string\"},\"%s\":%s},"
+        "\"required\":[\"reasoning_process\",\"%s\"],\"additionalProperties\":false}",
+        name, value, name);
 }
 
 static gm_status make_schemas(gm_asking *a, gm_err *err)
@@ -61,23 +63,28 @@ static gm_status make_schemas(gm_asking *a, gm_err *err)
         if (status == GM_OK) status = gm_buffer_json_string(&list, a->o.types->shown.names[k], err);
     }
     if (status == GM_OK) status = gm_buffer_printf(&list, err, "]}");
-    if (status == GM_OK) status = make_schema(&a->schemas[GM_PART_SPAN], "corrected_entity", "{\"type\":\"string\"}", err);
+    if (status == GM_OK)
+        status = make_schema(&a->schemas[GM_PART_SPAN], "corrected_entity", "{\"type\":\"string\"}", err);
     if (status == GM_OK) status = make_schema(&a->schemas[GM_PART_TYPE], "corrected_type", list.data, err);
     if (status == GM_OK)
         status = make_schema(&a->schemas[GM_PART_REGION], "corrected_bounding_box",
-                             "{\"anyOf\":[{\"type\":\"array\",\"items\":{\"type\":\"number\"},\"minItems\":4,\"maxItems\":4},{\"type\":\"string\",\"enum\":[\"Null\"]}]}", err);
+                             "{\"anyOf\":[{\"type\":\"array\",\"items\":{\"type\":\"number\"},\"minItems\":4,"
+                             "\"maxItems\":4},{\"type\":\"string\",\"enum\":[\"Null\"]}]}",
+                             err);
     gm_buffer_free(&list);
     return status;
 }
 
-gm_status gm_asking_open(const gm_asking_options *o, const gm_records *pred, gm_corrections *c, gm_asking **to, gm_err *err)
+gm_status gm_asking_open(const gm_asking_options *o, const gm_records *pred, gm_corrections *c, gm_asking **to,
+                         gm_err *err)
 {
     static const gm_prompt_kind kinds[GM_PARTS] = { GM_PROMPT_span, GM_PROMPT_type, GM_PROMPT_region };
     gm_asking *a = *to = gm_calloc(1, sizeof *a);
     if (a == NULL) return gm_fail(err, GM_ERR_NOMEM, "out of memory for questions");
-    *a = (gm_asking){ .o = *o, .c = c, .open = gm_calloc(pred->count + 1, sizeof *a->open) };
+    *a = (gm_asking) { .o = *o, .c = c, .open = gm_calloc(pred->count + 1, sizeof *a->open) };
     gm_status status = a->open == NULL ? gm_fail(err, GM_ERR_NOMEM, "out of memory for questions") : GM_OK;
-    for (int part = 0; part < GM_PARTS && status == GM_OK; part++) status = gm_prompt_read(kinds[part], o->prompts, &a->prompts[part], err);
+    for (int part = 0; part < GM_PARTS && status == GM_OK; part++)
+        status = gm_prompt_read(kinds[part], o->prompts, &a->prompts[part], err);
     if (status == GM_OK) status = list_types(a, err);
     if (status == GM_OK) status = make_schemas(a, err);
     if (status != GM_OK) {
@@ -132,12 +139,16 @@ static gm_status look(gm_asking *a, open_question *x, gm_err *err)
     int32_t width, height;
     gm_err why = { 0 };
     gm_status status = GM_OK;
-    if (!gm_image_name_is_inside(x->q.sample->image)) status = gm_fail(&why, GM_ERR_DATA, "\"%s\" is no name of a picture inside the folder", x->q.sample->image);
-    else status = measure(a->path, &width, &height, &why);
+    if (!gm_image_name_is_inside(x->q.sample->image))
+        status = gm_fail(&why, GM_ERR_DATA, "\"%s\" is no name of a picture inside the folder", x->q.sample->image);
+    else
+        status = measure(a->path, &width, &height, &why);
     if (status == GM_ERR_NOMEM || status == GM_ERR_MISSING) return gm_fail(err, status, "%s", why.text);
     x->picture = status == GM_OK ? PICTURE_THERE : PICTURE_NONE;
-    if (status == GM_OK) x->view = gm_mllm_view_of(a->o.endpoint, width, height);
-    else if (a->without_picture++ < NAMED) gm_log(GM_LOG_WARN, "refine", "%s: asked without its picture: %s", x->q.sample->id, why.text);
+    if (status == GM_OK)
+        x->view = gm_mllm_view_of(a->o.endpoint, width, height);
+    else if (a->without_picture++ < NAMED)
+        gm_log(GM_LOG_WARN, "refine", "%s: asked without its picture: %s", x->q.sample->id, why.text);
     return GM_OK;
 }
 
@@ -160,7 +171,8 @@ static gm_status join(gm_buffer *b, const gm_record *r, int32_t first, int32_t l
 {
     b->size = 0;
     GM_TRY(gm_buffer_add(b, "", 0, err));
-    for (int32_t w = first; w <= last; w++) GM_TRY(gm_buffer_printf(b, err, "%s%s", w > first ? " " : "", r->tokens[w]));
+    for (int32_t w = first; w <= last; w++)
+        GM_TRY(gm_buffer_printf(b, err, "%s%s", w > first ? " " : "", r->tokens[w]));
     return GM_OK;
 }
 
@@ -181,7 +193,7 @@ static gm_status write_box(gm_asking *a, const open_question *x, gm_err *err)
 static void write_sides(gm_asking *a, const gm_mllm_view *v)
 {
     int32_t n[4];
-    gm_mllm_box_to_prompt(v, (gm_box){ 0, 0, v->width, v->height }, n);
+    gm_mllm_box_to_prompt(v, (gm_box) { 0, 0, v->width, v->height }, n);
     snprintf(a->width, sizeof a->width, "%d", n[2]);
     snprintf(a->height, sizeof a->height, "%d", n[3]);
 }
@@ -195,9 +207,12 @@ static gm_status write_texts(gm_asking *a, const open_question *x, gm_err *err)
     GM_TRY(gm_buffer_printf(&a->id, err, "%s:%d:%s", q->sample->id, q->entity, gm_part_names[q->part]));
     GM_TRY(join(&a->text, q->sample, 0, q->sample->token_count - 1, err));
     GM_TRY(join(&a->entity, q->sample, q->now->start, q->now->end, err));
-    GM_TRY(gm_buffer_printf(&a->type, err, "%s%s%s", q->now->type, q->now->fine != NULL ? "/" : "", q->now->fine != NULL ? q->now->fine : ""));
-    if (isnan(norm[q->part])) snprintf(a->uncertainty, sizeof a->uncertainty, "unknown");
-    else snprintf(a->uncertainty, sizeof a->uncertainty, "%.2f", norm[q->part]);
+    GM_TRY(gm_buffer_printf(&a->type, err, "%s%s%s", q->now->type, q->now->fine != NULL ? "/" : "",
+                            q->now->fine != NULL ? q->now->fine : ""));
+    if (isnan(norm[q->part]))
+        snprintf(a->uncertainty, sizeof a->uncertainty, "unknown");
+    else
+        snprintf(a->uncertainty, sizeof a->uncertainty, "%.2f", norm[q->part]);
     snprintf(a->threshold, sizeof a->threshold, "%.2f", a->o.thresholds.of[q->part]);
     write_sides(a, &x->view);
     return write_box(a, x, err);
@@ -211,14 +226,28 @@ static gm_status make_request(gm_asking *a, const open_question *x, gm_mllm_requ
     const bool in_thousandths = x->view.coordinates == GM_MLLM_COORDINATES_THOUSANDTHS;
     GM_TRY(write_texts(a, x, err));
     const gm_prompt_value values[] = {
-        { "text", a->text.data, NULL, 0 }, { "entity", a->entity.data, NULL, 0 }, { "type", a->type.data, NULL, 0 }, { "types", a->types.data, NULL, 0 },
-        { "box", a->box.data, NULL, 0 }, { "image", NULL, &picture, a->path != NULL ? 1 : 0 }, { "width", a->width, NULL, 0 }, { "height", a->height, NULL, 0 },
+        { "text", a->text.data, NULL, 0 },
+        { "entity", a->entity.data, NULL, 0 },
+        { "type", a->type.data, NULL, 0 },
+        { "types", a->types.data, NULL, 0 },
+        { "box", a->box.data, NULL, 0 },
+        { "image", NULL, &picture, a->path != NULL ? 1 : 0 },
+        { "width", a->width, NULL, 0 },
+        { "height", a->height, NULL, 0 },
         { "coordinates", in_thousandths ? "thousandths of the picture's sides" : "pixels", NULL, 0 },
-        { "uncertainty", a->uncertainty, NULL, 0 }, { "threshold", a->threshold, NULL, 0 },
+        { "uncertainty", a->uncertainty, NULL, 0 },
+        { "threshold", a->threshold, NULL, 0 },
     };
     GM_TRY(gm_prompt_fill(&a->prompts[part], values, GM_LEN(values), &a->message, err));
-    *request = (gm_mllm_request){ .id = a->id.data, .system = a->message.system, .parts = a->message.parts, .part_count = a->message.part_count, .temperature = 0.1,
-                                  .seed = -1, .schema_name = schema_names[part], .schema = a->schemas[part].data, .tag = &a->open[x->q.record] };
+    *request = (gm_mllm_request) { .id = a->id.data,
+                                   .system = a->message.system,
+                                   .parts = a->message.parts,
+                                   .part_count = a->message.part_count,
+                                   .temperature = 0.1,
+                                   .seed = -1,
+                                   .schema_name = schema_names[part],
+                                   .schema = a->schemas[part].data,
+                                   .tag = &a->open[x->q.record] };
     return GM_OK;
 }
 
@@ -231,7 +260,7 @@ static gm_status give(gm_asking *a, const open_question *x, const gm_said *said,
 static gm_status give_no_picture(gm_asking *a, const open_question *x, gm_err *err)
 {
     const gm_said said = { .why = "there is no picture to look at" };
-    return give(a, x, &said, &(gm_reply){ .kind = GM_REPLY_FAILED, .why = said.why }, err);
+    return give(a, x, &said, &(gm_reply) { .kind = GM_REPLY_FAILED, .why = said.why }, err);
 }
 
 gm_status gm_asking_next(void *asking, gm_mllm_request *request, bool *have, gm_err *err)
@@ -272,5 +301,5 @@ gm_status gm_asking_got(void *asking, const gm_mllm_answer *answer, gm_err *err)
     const open_question *x = answer->tag;
     if (answer->outcome == GM_MLLM_ANSWERED || answer->outcome == GM_MLLM_CACHED) return read_answer(a, x, answer, err);
     const gm_said said = { .why = answer->why };
-    return give(a, x, &said, &(gm_reply){ .kind = GM_REPLY_FAILED, .why = answer->why }, err);
+    return give(a, x, &said, &(gm_reply) { .kind = GM_REPLY_FAILED, .why = answer->why }, err);
 }

@@ -15,7 +15,7 @@ typedef struct kept {
 
 typedef struct sample {
     const gm_record *gold, *pred;
-    size_t record;           /* of the predictions */
+    size_t record; /* of the predictions */
     kept *kept;
     size_t count, capacity;
 } sample;
@@ -27,7 +27,7 @@ typedef struct picker {
     sample *samples;
     gm_delegable *items;
     size_t sample_count, item_count, item_capacity;
-    size_t record;           /* whose sample is being corrected */
+    size_t record; /* whose sample is being corrected */
 } picker;
 
 /* One sample is corrected alone; its corrector knows it by its place among all. */
@@ -78,7 +78,7 @@ static gm_status score_sample(void *user, size_t number, const uint8_t *asked, g
     }
     GM_TRY(correct(p, s, asked, score, err));
     GM_TRY(gm_grow((void **)&s->kept, &s->capacity, s->count, sizeof *s->kept, err));
-    s->kept[s->count++] = (kept){ key, *score };
+    s->kept[s->count++] = (kept) { key, *score };
     return GM_OK;
 }
 
@@ -96,22 +96,24 @@ static gm_status add_items(picker *p, const gm_record *r, gm_err *err)
 }
 
 /* Samples with predictions are searched; of the others gold counts as missed. */
-static gm_status take_samples(picker *p, const gm_record_pair *pairs, size_t count, const gm_records *pred, gm_score *rest, gm_err *err)
+static gm_status take_samples(picker *p, const gm_record_pair *pairs, size_t count, const gm_records *pred,
+                              gm_score *rest, gm_err *err)
 {
     for (size_t i = 0; i < count; i++) {
         if (pairs[i].pred == NULL || pairs[i].pred->entity_count == 0) {
             rest->n_gold += pairs[i].gold->entity_count;
             continue;
         }
-        p->samples[p->sample_count] = (sample){ .gold = pairs[i].gold, .pred = pairs[i].pred, .record = (size_t)(pairs[i].pred - pred->items) };
+        p->samples[p->sample_count] =
+            (sample) { .gold = pairs[i].gold, .pred = pairs[i].pred, .record = (size_t)(pairs[i].pred - pred->items) };
         GM_TRY(add_items(p, pairs[i].pred, err));
         p->sample_count++;
     }
     return GM_OK;
 }
 
-gm_status gm_pick_thresholds(const gm_records *gold, const gm_records *pred, const gm_pick_options *o, gm_corrector ask, void *user, gm_thresholds *to,
-                             gm_err *err)
+gm_status gm_pick_thresholds(const gm_records *gold, const gm_records *pred, const gm_pick_options *o, gm_corrector ask,
+                             void *user, gm_thresholds *to, gm_err *err)
 {
     const gm_eval_options how = { .iou = 0.5 };
     picker p = { .o = o, .ask = ask, .user = user };
@@ -120,11 +122,18 @@ gm_status gm_pick_thresholds(const gm_records *gold, const gm_records *pred, con
     int64_t missing;
     GM_TRY(gm_pair_records(gold, pred, &how, &pairs, &missing, err));
     p.samples = gm_calloc(gold->count + 1, sizeof *p.samples);
-    gm_status status = p.samples == NULL ? gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu samples", gold->count) : GM_OK;
+    gm_status status =
+        p.samples == NULL ? gm_fail(err, GM_ERR_NOMEM, "out of memory for %zu samples", gold->count) : GM_OK;
     if (status == GM_OK) status = take_samples(&p, pairs, gold->count, pred, &rest, err);
     if (status == GM_OK) {
-        const gm_threshold_search s = { .items = p.items, .count = p.item_count, .samples = p.sample_count, .rest = rest, .score = score_sample, .user = &p,
-                                        .call_cost = o->call_cost, .calls = o->calls };
+        const gm_threshold_search s = { .items = p.items,
+                                        .count = p.item_count,
+                                        .samples = p.sample_count,
+                                        .rest = rest,
+                                        .score = score_sample,
+                                        .user = &p,
+                                        .call_cost = o->call_cost,
+                                        .calls = o->calls };
         status = gm_thresholds_search(&s, to, err);
     }
     for (size_t i = 0; i < p.sample_count; i++) gm_free(p.samples[i].kept);

@@ -19,13 +19,14 @@ typedef struct answer {
 struct gm_recorded {
     const gm_records *pred;
     const gm_type_set *types;
-    size_t *first;    /* [records]: where the entities of a record begin */
+    size_t *first; /* [records]: where the entities of a record begin */
     size_t entities;
-    answer *answers;  /* [entities, GM_PARTS] */
+    answer *answers; /* [entities, GM_PARTS] */
     gm_id_set ids;
 };
 
-static const char *const coordinate_names[] = { "pixels", "resized", "thousandths" }; /* as endpoint_keys.def has them */
+static const char *const coordinate_names[] = { "pixels", "resized",
+                                                "thousandths" }; /* as endpoint_keys.def has them */
 
 static gm_status no_memory(gm_err *err) { return gm_fail(err, GM_ERR_NOMEM, "out of memory for recorded answers"); }
 
@@ -33,7 +34,7 @@ gm_status gm_recorded_open(const gm_records *pred, const gm_type_set *types, gm_
 {
     gm_recorded *r = *to = gm_calloc(1, sizeof *r);
     if (r == NULL) return no_memory(err);
-    *r = (gm_recorded){ .pred = pred, .types = types };
+    *r = (gm_recorded) { .pred = pred, .types = types };
     r->first = gm_calloc(pred->count + 1, sizeof *r->first);
     gm_status status = r->first == NULL ? no_memory(err) : GM_OK;
     for (size_t i = 0; i < pred->count && status == GM_OK; i++) {
@@ -42,7 +43,8 @@ gm_status gm_recorded_open(const gm_records *pred, const gm_type_set *types, gm_
         r->entities += (size_t)pred->items[i].entity_count;
         status = gm_id_set_add(&r->ids, pred->items[i].id, i, &other, err);
     }
-    if (status == GM_OK && (r->answers = gm_calloc(r->entities * GM_PARTS + 1, sizeof *r->answers)) == NULL) status = no_memory(err);
+    if (status == GM_OK && (r->answers = gm_calloc(r->entities * GM_PARTS + 1, sizeof *r->answers)) == NULL)
+        status = no_memory(err);
     if (status != GM_OK) {
         gm_recorded_free(r);
         *to = NULL;
@@ -73,8 +75,8 @@ gm_status gm_recorded_put(gm_recorded *r, size_t record, int32_t entity, gm_part
 {
     answer *a = answer_of(r, record, entity, part);
     if (a->is_there)
-        return gm_fail(err, GM_ERR_DATA, "\"%s\": the %s of the entity at word %d has an answer already", r->pred->items[record].id, gm_part_names[part],
-                       r->pred->items[record].entities[entity].start);
+        return gm_fail(err, GM_ERR_DATA, "\"%s\": the %s of the entity at word %d has an answer already",
+                       r->pred->items[record].id, gm_part_names[part], r->pred->items[record].entities[entity].start);
     a->text = said->text != NULL ? gm_strdup(said->text) : NULL;
     a->why = said->why != NULL ? gm_strdup(said->why) : NULL;
     a->view = said->view;
@@ -86,7 +88,7 @@ gm_status gm_recorded_ask(void *recorded, const gm_question *q, gm_reply *reply,
 {
     const gm_recorded *r = recorded;
     answer *a = answer_of(r, q->record, q->entity, q->part);
-    *reply = (gm_reply){ .kind = GM_REPLY_FAILED, .why = a->is_there ? a->why : "no answer is recorded" };
+    *reply = (gm_reply) { .kind = GM_REPLY_FAILED, .why = a->is_there ? a->why : "no answer is recorded" };
     if (a->text == NULL) return GM_OK;
     if (!a->is_read) {
         if (a->room == NULL && (a->room = gm_calloc(1, sizeof *a->room)) == NULL) return no_memory(err);
@@ -143,7 +145,8 @@ static int32_t find_words(const gm_recorded *r, size_t record, gm_part part, con
     return -1;
 }
 
-static gm_status put_by_words(gm_recorded *r, size_t record, gm_part part, const char *words, const gm_said *said, gm_recorded_counts *n, gm_err *err)
+static gm_status put_by_words(gm_recorded *r, size_t record, gm_part part, const char *words, const gm_said *said,
+                              gm_recorded_counts *n, gm_err *err)
 {
     const int32_t k = find_words(r, record, part, words);
     if (k < 0) {
@@ -158,17 +161,26 @@ static gm_status put_by_words(gm_recorded *r, size_t record, gm_part part, const
 
 static gm_status read_view(const cJSON *v, gm_mllm_view *view, gm_err *err)
 {
-    const cJSON *size = cJSON_GetObjectItemCaseSensitive(v, "size"), *scale = cJSON_GetObjectItemCaseSensitive(v, "scale");
+    const cJSON *size = cJSON_GetObjectItemCaseSensitive(v, "size"),
+                *scale = cJSON_GetObjectItemCaseSensitive(v, "scale");
     const char *name = text_of(v, "coordinates");
-    const cJSON *n[4] = { cJSON_GetArrayItem(size, 0), cJSON_GetArrayItem(size, 1), cJSON_GetArrayItem(scale, 0), cJSON_GetArrayItem(scale, 1) };
+    const cJSON *n[4] = { cJSON_GetArrayItem(size, 0), cJSON_GetArrayItem(size, 1), cJSON_GetArrayItem(scale, 0),
+                          cJSON_GetArrayItem(scale, 1) };
     size_t c = 0;
     bool is_right = name != NULL;
-    for (int i = 0; i < 4; i++) is_right = is_right && cJSON_IsNumber(n[i]) && n[i]->valuedouble > 0 && n[i]->valuedouble <= 1e6;
+    for (int i = 0; i < 4; i++)
+        is_right = is_right && cJSON_IsNumber(n[i]) && n[i]->valuedouble > 0 && n[i]->valuedouble <= 1e6;
     while (is_right && c < GM_LEN(coordinate_names) && strcmp(coordinate_names[c], name) != 0) c++;
     if (!is_right || c == GM_LEN(coordinate_names))
-        return gm_fail(err, GM_ERR_DATA, "view: expected {\"size\": [w, h], \"scale\": [x, y], \"coordinates\": \"pixels\", \"resized\" or \"thousandths\"}");
+        return gm_fail(err, GM_ERR_DATA,
+                       "view: expected {\"size\": [w, h], \"scale\": [x, y], \"coordinates\": \"pixels\", \"resized\" "
+                       "or \"thousandths\"}");
     const double sx = n[2]->valuedouble, sy = n[3]->valuedouble;
-    *view = (gm_mllm_view){ .width = n[0]->valueint, .height = n[1]->valueint, .scale_x = sx, .scale_y = sy, .coordinates = (gm_mllm_coordinates)c };
+    *view = (gm_mllm_view) { .width = n[0]->valueint,
+                             .height = n[1]->valueint,
+                             .scale_x = sx,
+                             .scale_y = sy,
+                             .coordinates = (gm_mllm_coordinates)c };
     return GM_OK;
 }
 
@@ -176,15 +188,19 @@ static gm_status read_view(const cJSON *v, gm_mllm_view *view, gm_err *err)
 static gm_status read_own(gm_recorded *r, const cJSON *v, gm_recorded_counts *n, gm_err *err)
 {
     const char *id = text_of(v, "id"), *name = text_of(v, "part"), *words = text_of(v, "entity");
-    const cJSON *start = cJSON_GetObjectItemCaseSensitive(v, "start"), *end = cJSON_GetObjectItemCaseSensitive(v, "end");
+    const cJSON *start = cJSON_GetObjectItemCaseSensitive(v, "start"),
+                *end = cJSON_GetObjectItemCaseSensitive(v, "end");
     const cJSON *view = cJSON_GetObjectItemCaseSensitive(v, "view");
     gm_said said = { .text = text_of(v, "text"), .why = text_of(v, "why") };
     size_t record;
     bool have;
     int part = 0;
     while (part < GM_PARTS && (name == NULL || strcmp(name, gm_part_names[part]) != 0)) part++;
-    if (id == NULL || part == GM_PARTS || (said.text == NULL && said.why == NULL) || (words == NULL && !(cJSON_IsNumber(start) && cJSON_IsNumber(end))))
-        return gm_fail(err, GM_ERR_DATA, "expected \"id\", \"start\" and \"end\" (or \"entity\"), \"part\" (span, type or region) and \"text\" (or \"why\")");
+    if (id == NULL || part == GM_PARTS || (said.text == NULL && said.why == NULL) ||
+        (words == NULL && !(cJSON_IsNumber(start) && cJSON_IsNumber(end))))
+        return gm_fail(err, GM_ERR_DATA,
+                       "expected \"id\", \"start\" and \"end\" (or \"entity\"), \"part\" (span, type or region) and "
+                       "\"text\" (or \"why\")");
     GM_TRY(find_record(r, id, &record, &have, err));
     if (have) said.view = gm_view_of_record(&r->pred->items[record]);
     if (view != NULL) GM_TRY(read_view(view, &said.view, err));
@@ -200,7 +216,8 @@ static gm_status read_own(gm_recorded *r, const cJSON *v, gm_recorded_counts *n,
 }
 
 /* One member of UnCo's log as the answer to our prompt. */
-static gm_status put_member(gm_recorded *r, size_t record, gm_part part, const char *words, const cJSON *value, gm_recorded_counts *n, gm_err *err)
+static gm_status put_member(gm_recorded *r, size_t record, gm_part part, const char *words, const cJSON *value,
+                            gm_recorded_counts *n, gm_err *err)
 {
     static const char *const names[GM_PARTS] = { "corrected_entity", "corrected_type", "corrected_bounding_box" };
     gm_buffer b = { 0 };
@@ -221,17 +238,21 @@ static gm_status read_unco(gm_recorded *r, const cJSON *v, gm_recorded_counts *n
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(v, "pre_entities"), *it;
     size_t record;
     bool have;
-    if (id == NULL || !cJSON_IsArray(list)) return gm_fail(err, GM_ERR_DATA, "expected \"img_id\", a text, and \"pre_entities\", a list");
+    if (id == NULL || !cJSON_IsArray(list))
+        return gm_fail(err, GM_ERR_DATA, "expected \"img_id\", a text, and \"pre_entities\", a list");
     GM_TRY(find_record(r, id, &record, &have, err));
     cJSON_ArrayForEach(it, list)
     {
         const char *words = text_of(it, "entity");
-        if (words == NULL) return gm_fail(err, GM_ERR_DATA, "pre_entities: each needs \"entity\", the words that were predicted");
+        if (words == NULL)
+            return gm_fail(err, GM_ERR_DATA, "pre_entities: each needs \"entity\", the words that were predicted");
         for (int part = 0; part < GM_PARTS; part++) {
             const cJSON *value = cJSON_GetObjectItemCaseSensitive(it, names[part]);
             if (value == NULL) continue;
-            if (have) GM_TRY(put_member(r, record, (gm_part)part, words, value, n, err));
-            else n->strange++;
+            if (have)
+                GM_TRY(put_member(r, record, (gm_part)part, words, value, n, err));
+            else
+                n->strange++;
         }
     }
     return GM_OK;
@@ -253,7 +274,7 @@ static gm_status serve(gm_recorded *r, size_t record, int32_t entity, gm_part pa
     for (int32_t k = entity - 1; k >= 0; k--) {
         const answer *a = answer_of(r, record, k, part);
         if (a->is_by_words && same_words(s, &s->entities[entity], &s->entities[k]))
-            return gm_recorded_put(r, record, entity, part, &(gm_said){ a->text, a->why, a->view }, err);
+            return gm_recorded_put(r, record, entity, part, &(gm_said) { a->text, a->why, a->view }, err);
     }
     return GM_OK;
 }
@@ -270,7 +291,8 @@ gm_status gm_recorded_take(gm_recorded *r, const char *line, size_t size, gm_rec
 {
     cJSON *v;
     GM_TRY(gm_json_parse(line, size, &v, err));
-    const gm_status status = cJSON_GetObjectItemCaseSensitive(v, "img_id") != NULL ? read_unco(r, v, counts, err) : read_own(r, v, counts, err);
+    const gm_status status = cJSON_GetObjectItemCaseSensitive(v, "img_id") != NULL ? read_unco(r, v, counts, err)
+                                                                                   : read_own(r, v, counts, err);
     cJSON_Delete(v);
     return status;
 }
@@ -279,12 +301,13 @@ gm_status gm_recorded_read(gm_recorded *r, const char *path, gm_recorded_counts 
 {
     gm_lines l;
     bool have = true;
-    *counts = (gm_recorded_counts){ 0 };
+    *counts = (gm_recorded_counts) { 0 };
     GM_TRY(gm_lines_open(&l, path, err));
     gm_status status = GM_OK;
     while (status == GM_OK && have) {
         status = gm_lines_next(&l, &have, err);
-        if (status == GM_OK && have && gm_recorded_take(r, l.line, l.length, counts, err) != GM_OK) status = gm_fail_at(err, "%s:%lld", path, (long long)l.number);
+        if (status == GM_OK && have && gm_recorded_take(r, l.line, l.length, counts, err) != GM_OK)
+            status = gm_fail_at(err, "%s:%lld", path, (long long)l.number);
     }
     gm_lines_close(&l);
     return status == GM_OK ? serve_all(r, err) : status;
@@ -292,16 +315,19 @@ gm_status gm_recorded_read(gm_recorded *r, const char *path, gm_recorded_counts 
 
 /* ---- writing ---- */
 
-static gm_status write_answer(const gm_record *s, const gm_entity *e, gm_part part, const answer *a, gm_buffer *b, gm_err *err)
+static gm_status write_answer(const gm_record *s, const gm_entity *e, gm_part part, const answer *a, gm_buffer *b,
+                              gm_err *err)
 {
     const char *said = a->text != NULL ? a->text : a->why != NULL ? a->why : "";
     GM_TRY(gm_buffer_printf(b, err, "{\"id\": "));
     GM_TRY(gm_buffer_json_string(b, s->id, err));
-    GM_TRY(gm_buffer_printf(b, err, ", \"start\": %d, \"end\": %d, \"part\": \"%s\", \"%s\": ", e->start, e->end, gm_part_names[part], a->text != NULL ? "text" : "why"));
+    GM_TRY(gm_buffer_printf(b, err, ", \"start\": %d, \"end\": %d, \"part\": \"%s\", \"%s\": ", e->start, e->end,
+                            gm_part_names[part], a->text != NULL ? "text" : "why"));
     GM_TRY(gm_buffer_json_string(b, said, err));
     if (part == GM_PART_REGION && a->view.width > 0 && a->view.height > 0)
-        GM_TRY(gm_buffer_printf(b, err, ", \"view\": {\"size\": [%d, %d], \"scale\": [%.17g, %.17g], \"coordinates\": \"%s\"}", a->view.width, a->view.height,
-                                a->view.scale_x, a->view.scale_y, coordinate_names[a->view.coordinates]));
+        GM_TRY(gm_buffer_printf(
+            b, err, ", \"view\": {\"size\": [%d, %d], \"scale\": [%.17g, %.17g], \"coordinates\": \"%s\"}",
+            a->view.width, a->view.height, a->view.scale_x, a->view.scale_y, coordinate_names[a->view.coordinates]));
     return gm_buffer_printf(b, err, "}\n");
 }
 
@@ -315,11 +341,15 @@ gm_status gm_recorded_write(const gm_recorded *r, const char *path, gm_err *err)
         b.size = 0;
         for (int32_t k = 0; k < s->entity_count && status == GM_OK; k++)
             for (int part = 0; part < GM_PARTS && status == GM_OK; part++)
-                if (answer_of(r, i, k, (gm_part)part)->is_there) status = write_answer(s, &s->entities[k], (gm_part)part, answer_of(r, i, k, (gm_part)part), &b, err);
+                if (answer_of(r, i, k, (gm_part)part)->is_there)
+                    status =
+                        write_answer(s, &s->entities[k], (gm_part)part, answer_of(r, i, k, (gm_part)part), &b, err);
         if (status == GM_OK && b.size > 0) status = gm_out_write(&out, b.data, b.size, err);
     }
-    if (status == GM_OK) status = gm_out_commit(&out, err);
-    else gm_out_abort(&out);
+    if (status == GM_OK)
+        status = gm_out_commit(&out, err);
+    else
+        gm_out_abort(&out);
     gm_buffer_free(&b);
     return status;
 }

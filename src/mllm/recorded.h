@@ -18,9 +18,12 @@ gm_status gm_recorded_open(const gm_records *pred, const gm_type_set *types, gm_
 void gm_recorded_free(gm_recorded *r); /* takes NULL */
 
 /* entity is one of pred->items[record]. One answer a part. */
-gm_status gm_recorded_put(gm_recorded *r, size_t record, int32_t entity, gm_part part, const gm_said *said, gm_err *err);
+gm_status gm_recorded_put(gm_recorded *r, size_t record, int32_t entity, gm_part part, const gm_said *said,
+                          gm_err *err);
 
-typedef struct gm_recorded_counts { int64_t answers, strange; } gm_recorded_counts; /* strange: of what was not predicted */
+typedef struct gm_recorded_counts {
+    int64_t answers, strange;
+} gm_recorded_counts; /* strange: of what was not predicted */
 /* Adds the answers of one line to what is counted. */
 gm_status gm_recorded_take(gm_recorded *r, const char *line, size_t size, gm_recorded_counts *counts, gm_err *err);
 /* Adds the answers of a file. Messages say path:line. */

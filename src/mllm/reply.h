@@ -13,8 +13,8 @@ typedef struct gm_reply_room {
 } gm_reply_room;
 
 /* An answer that does not hold becomes GM_REPLY_REFUSED with its reason; "Null" for a span keeps it. Types are those of the set. */
-gm_status gm_reply_read(const gm_question *q, const gm_type_set *types, const gm_mllm_view *view, const char *text, size_t size, gm_reply_room *room,
-                        gm_reply *reply, gm_err *err);
+gm_status gm_reply_read(const gm_question *q, const gm_type_set *types, const gm_mllm_view *view, const char *text,
+                        size_t size, gm_reply_room *room, gm_reply *reply, gm_err *err);
 
 /* Boxes in pixels of the record's picture. */
 gm_mllm_view gm_view_of_record(const gm_record *r);

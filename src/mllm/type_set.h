@@ -6,8 +6,8 @@
 #include "data/records.h"
 
 typedef struct gm_type_set {
-    gm_labels shown;  /* as prompts and answers spell them */
-    gm_labels alone;  /* of pairs: the fine type alone where it names one pair only, which an answer may say too */
+    gm_labels shown; /* as prompts and answers spell them */
+    gm_labels alone; /* of pairs: the fine type alone where it names one pair only, which an answer may say too */
     char *coarse[GM_MAX_TYPES], *fine[GM_MAX_TYPES]; /* of each; fine is NULL where none is told apart */
     bool is_fine;
 } gm_type_set;

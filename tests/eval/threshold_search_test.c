@@ -31,7 +31,8 @@ static game deal(uint64_t seed)
     dice d = { seed, 0 };
     game g = { .scored = 0 };
     for (size_t i = 0; i < ENTITIES; i++) {
-        g.items[i].sample = i == 0 ? 0 : g.items[i - 1].sample + (g.items[i - 1].sample + 1 < SAMPLES && roll(&d, 2) == 0);
+        g.items[i].sample =
+            i == 0 ? 0 : g.items[i - 1].sample + (g.items[i - 1].sample + 1 < SAMPLES && roll(&d, 2) == 0);
         if (i == 0 || g.items[i].sample != g.items[i - 1].sample) g.first[g.items[i].sample] = i;
         g.wrong[i] = (uint8_t)(roll(&d, 8) & roll(&d, 8));
         for (int part = 0; part < GM_PARTS; part++) g.items[i].u[part] = number_of(&d);
@@ -67,7 +68,13 @@ static void no_more_calls_than_allowed(void **state)
         game g = deal(seed);
         gm_thresholds t;
         int64_t calls;
-        const gm_threshold_search s = { .items = g.items, .count = ENTITIES, .samples = SAMPLES, .rest = { .n_gold = 3 }, .score = score, .user = &g, .calls = (int64_t)(seed % 7) };
+        const gm_threshold_search s = { .items = g.items,
+                                        .count = ENTITIES,
+                                        .samples = SAMPLES,
+                                        .rest = { .n_gold = 3 },
+                                        .score = score,
+                                        .user = &g,
+                                        .calls = (int64_t)(seed % 7) };
         assert_ok(gm_thresholds_search(&s, &t, &err));
         const double f1 = f1_at(&g, &t, &calls);
         assert_true(calls <= s.calls);
@@ -92,7 +99,14 @@ static void a_wide_limit_changes_nothing(void **state)
         gm_err err = { 0 };
         game g = deal(seed);
         gm_thresholds a, b;
-        gm_threshold_search s = { .items = g.items, .count = ENTITIES, .samples = SAMPLES, .rest = { .n_gold = 3 }, .score = score, .user = &g, .call_cost = 0.05, .calls = -1 };
+        gm_threshold_search s = { .items = g.items,
+                                  .count = ENTITIES,
+                                  .samples = SAMPLES,
+                                  .rest = { .n_gold = 3 },
+                                  .score = score,
+                                  .user = &g,
+                                  .call_cost = 0.05,
+                                  .calls = -1 };
         assert_ok(gm_thresholds_search(&s, &a, &err));
         s.calls = GM_PARTS * ENTITIES;
         assert_ok(gm_thresholds_search(&s, &b, &err));
@@ -102,6 +116,7 @@ static void a_wide_limit_changes_nothing(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(no_more_calls_than_allowed), cmocka_unit_test(a_wide_limit_changes_nothing) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(no_more_calls_than_allowed),
+                                        cmocka_unit_test(a_wide_limit_changes_nothing) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

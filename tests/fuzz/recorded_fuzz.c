@@ -6,9 +6,12 @@
 
 static const char sample[] =
     "{\"id\": \"9\", \"tokens\": [\"Mira\", \"and\", \"Mira\", \"met\", \"Joss\"], \"entities\": ["
-    "{\"start\": 0, \"end\": 0, \"type\": \"PER\", \"boxes\": [], \"uncertainty\": {\"span_norm\": 0.5, \"type_norm\": 0.5, \"region_norm\": 0.5}},"
-    "{\"start\": 2, \"end\": 2, \"type\": \"PER\", \"boxes\": [], \"uncertainty\": {\"span_norm\": 0.5, \"type_norm\": 0.5, \"region_norm\": 0.5}},"
-    "{\"start\": 4, \"end\": 4, \"type\": \"LOC\", \"boxes\": [], \"uncertainty\": {\"span_norm\": 0.5, \"type_norm\": 0.5, \"region_norm\": 0.5}}]}";
+    "{\"start\": 0, \"end\": 0, \"type\": \"PER\", \"boxes\": [], \"uncertainty\": {\"span_norm\": 0.5, \"type_norm\": "
+    "0.5, \"region_norm\": 0.5}},"
+    "{\"start\": 2, \"end\": 2, \"type\": \"PER\", \"boxes\": [], \"uncertainty\": {\"span_norm\": 0.5, \"type_norm\": "
+    "0.5, \"region_norm\": 0.5}},"
+    "{\"start\": 4, \"end\": 4, \"type\": \"LOC\", \"boxes\": [], \"uncertainty\": {\"span_norm\": 0.5, \"type_norm\": "
+    "0.5, \"region_norm\": 0.5}}]}";
 
 static void need(bool is_so)
 {
@@ -41,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int32_t k = 0; k < now->items[0].entity_count; k++) {
         const gm_entity *e = &now->items[0].entities[k];
         need(e->start >= 0 && e->start <= e->end && e->end < 5 && gm_labels_find(&types.shown, e->type) >= 0);
-        for (int32_t i = 0; i < e->box_count; i++) need(e->boxes[i].x2 > e->boxes[i].x1 && e->boxes[i].y2 > e->boxes[i].y1);
+        for (int32_t i = 0; i < e->box_count; i++)
+            need(e->boxes[i].x2 > e->boxes[i].x1 && e->boxes[i].y2 > e->boxes[i].y1);
     }
     gm_correct_free(c);
     gm_recorded_free(recorded);

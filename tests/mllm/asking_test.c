@@ -11,7 +11,9 @@
 #include "mllm/asking.h"
 #include "mllm/pick.h"
 
-static const gm_route_options all = { .thresholds = { { 1, 1, 1 } }, .calls = -1, .share = 1, .asks = { true, true, true } };
+static const gm_route_options all = {
+    .thresholds = { { 1, 1, 1 } }, .calls = -1, .share = 1, .asks = { true, true, true }
+};
 
 static const cJSON *get(const cJSON *object, const char *name)
 {
@@ -67,11 +69,17 @@ typedef struct run {
 static void begin(run *r, const gm_route_options *how, const char *types, const char *images, gm_recorded *record)
 {
     gm_err err = { 0 };
-    if (types != NULL) assert_ok(gm_type_set_parse(types, &r->types, &err));
-    else assert_ok(gm_type_set_of(&r->pred, &r->types, &err));
+    if (types != NULL)
+        assert_ok(gm_type_set_parse(types, &r->types, &err));
+    else
+        assert_ok(gm_type_set_of(&r->pred, &r->types, &err));
     assert_ok(gm_route_make(&r->pred, how, &r->route, &err));
     assert_ok(gm_correct_begin(&r->pred, &r->route, &r->c, &err));
-    const gm_asking_options o = { .endpoint = &r->endpoint, .prompts = "configs/prompts", .images = images, .types = &r->types, .thresholds = { { 0.4, 0.5, 0.3 } },
+    const gm_asking_options o = { .endpoint = &r->endpoint,
+                                  .prompts = "configs/prompts",
+                                  .images = images,
+                                  .types = &r->types,
+                                  .thresholds = { { 0.4, 0.5, 0.3 } },
                                   .record = record };
     assert_ok(gm_asking_open(&o, &r->pred, r->c, &r->asking, &err));
 }
@@ -80,7 +88,7 @@ static bool next(run *r, gm_mllm_request *request)
 {
     gm_err err = { 0 };
     bool have;
-    *request = (gm_mllm_request){ .temperature = -1, .seed = -1 };
+    *request = (gm_mllm_request) { .temperature = -1, .seed = -1 };
     assert_ok(gm_asking_next(r->asking, request, &have, &err));
     return have;
 }
@@ -89,7 +97,11 @@ static void got(run *r, const gm_mllm_request *request, gm_mllm_outcome outcome,
 {
     gm_err err = { 0 };
     const bool has_text = outcome <= GM_MLLM_CACHED;
-    const gm_mllm_answer a = { .outcome = outcome, .tag = request->tag, .text = has_text ? text : "", .text_bytes = has_text ? strlen(text) : 0, .why = has_text ? "" : text };
+    const gm_mllm_answer a = { .outcome = outcome,
+                               .tag = request->tag,
+                               .text = has_text ? text : "",
+                               .text_bytes = has_text ? strlen(text) : 0,
+                               .why = has_text ? "" : text };
     assert_ok(gm_asking_got(r->asking, &a, &err));
 }
 
@@ -129,7 +141,10 @@ static int32_t pictures_in(const gm_mllm_request *q)
 
 static gm_record record_of_unco(const cJSON *fixture)
 {
-    gm_record r = { .id = text("1"), .tokens = gm_calloc(16, sizeof *r.tokens), .image = text("a.png"), .entities = gm_calloc(1, sizeof *r.entities) };
+    gm_record r = { .id = text("1"),
+                    .tokens = gm_calloc(16, sizeof *r.tokens),
+                    .image = text("a.png"),
+                    .entities = gm_calloc(1, sizeof *r.entities) };
     const cJSON *it, *e = get(fixture, "entity");
     cJSON_ArrayForEach(it, get(fixture, "tokens")) r.tokens[r.token_count++] = text(it->valuestring);
     gm_entity *one = add_entity(&r, get(e, "start")->valueint, get(e, "type")->valuestring);
@@ -140,14 +155,17 @@ static gm_record record_of_unco(const cJSON *fixture)
 static void state_of_unco(const cJSON *answer, const cJSON *fixture)
 {
     const char *stage = get(answer, "stage")->valuestring;
-    const cJSON *want = get(answer, "expect"), *start = cJSON_GetObjectItem(want, "start"), *type = cJSON_GetObjectItem(want, "type");
+    const cJSON *want = get(answer, "expect"), *start = cJSON_GetObjectItem(want, "start"),
+                *type = cJSON_GetObjectItem(want, "type");
     const cJSON *box = cJSON_GetObjectItem(want, "box");
-    const bool holds = strstr(get(answer, "answer")->valuestring, "Register") == NULL && strstr(get(answer, "answer")->valuestring, "NEWSPAPER") == NULL &&
+    const bool holds = strstr(get(answer, "answer")->valuestring, "Register") == NULL &&
+                       strstr(get(answer, "answer")->valuestring, "NEWSPAPER") == NULL &&
                        cJSON_GetObjectItem(want, "unchanged") == NULL;
     gm_err err = { 0 };
     run r = { .endpoint = endpoint(", \"coordinates\": \"pixels\"") };
     gm_record record = record_of_unco(fixture);
-    unsure(&record.entities[0], strcmp(stage, "span") == 0 ? 0.5 : NAN, strcmp(stage, "type") == 0 ? 0.5 : NAN, strcmp(stage, "region") == 0 ? 0.5 : NAN);
+    unsure(&record.entities[0], strcmp(stage, "span") == 0 ? 0.5 : NAN, strcmp(stage, "type") == 0 ? 0.5 : NAN,
+           strcmp(stage, "region") == 0 ? 0.5 : NAN);
     assert_ok(gm_records_add(&r.pred, &record, &err));
     begin(&r, &all, "PER,LOC,ORG,MISC", pictures(), NULL);
     gm_mllm_request q;
@@ -195,37 +213,45 @@ static void requests_say_what_they_should(void **state)
     gm_entity *e = add_entity(&record, 3, "PER");
     record.image = text("a.png");
     unsure(e, 0.625, 0.75, 0.875);
-    e->boxes[e->box_count++] = (gm_box){ 100, 50, 300, 200 };
+    e->boxes[e->box_count++] = (gm_box) { 100, 50, 300, 200 };
     assert_ok(gm_records_add(&r.pred, &record, &err));
     begin(&r, &all, NULL, pictures(), NULL);
     gm_mllm_request q;
     assert_true(next(&r, &q));
     assert_string_equal(q.id, "7:0:span");
-    assert_true(q.temperature == 0.1 && says(&q, "Post: Mira and Mira met Mira Joss Joss today") && says(&q, "Marked entity: met") && says(&q, "span: 0.62") && says(&q, "above 0.40"));
+    assert_true(q.temperature == 0.1 && says(&q, "Post: Mira and Mira met Mira Joss Joss today") &&
+                says(&q, "Marked entity: met") && says(&q, "span: 0.62") && says(&q, "above 0.40"));
     assert_int_equal(pictures_in(&q), 0);
     assert_non_null(strstr(q.schema, "\"corrected_entity\":{\"type\":\"string\"}"));
     got(&r, &q, GM_MLLM_ANSWERED, "{\"reasoning_process\": \"\", \"corrected_entity\": \"Mira Joss\"}");
     assert_true(next(&r, &q));
-    assert_true(says(&q, "Entity: Mira Joss") && says(&q, "Type so far: PER") && says(&q, "PER, LOC, ORG, OTHER") && says(&q, "above 0.50"));
+    assert_true(says(&q, "Entity: Mira Joss") && says(&q, "Type so far: PER") && says(&q, "PER, LOC, ORG, OTHER") &&
+                says(&q, "above 0.50"));
     assert_int_equal(pictures_in(&q), 1);
     assert_non_null(strstr(q.schema, "\"enum\":[\"PER\",\"LOC\",\"ORG\",\"OTHER\"]"));
     got(&r, &q, GM_MLLM_CACHED, "{\"corrected_type\": \"misc\"}");
     assert_true(next(&r, &q));
-    assert_true(says(&q, "Type: OTHER") && says(&q, "Box so far: [50, 25, 150, 100]") && says(&q, "is 320 wide and 240 high") && says(&q, "in pixels") && says(&q, "box: 0.88"));
+    assert_true(says(&q, "Type: OTHER") && says(&q, "Box so far: [50, 25, 150, 100]") &&
+                says(&q, "is 320 wide and 240 high") && says(&q, "in pixels") && says(&q, "box: 0.88"));
     got(&r, &q, GM_MLLM_ANSWERED, "{\"corrected_bounding_box\": [10, 20, 110, 400]}");
     assert_false(next(&r, &q));
     end(&r);
     e = &r.now->items[0].entities[0];
     assert_true(e->start == 4 && e->end == 5 && strcmp(e->type, "OTHER") == 0 && e->box_count == 1);
-    assert_true(e->boxes[0].x1 == 20 && e->boxes[0].y1 == 40 && e->boxes[0].x2 == 220 && e->boxes[0].y2 == 480); /* clipped to the picture */
+    assert_true(e->boxes[0].x1 == 20 && e->boxes[0].y1 == 40 && e->boxes[0].x2 == 220 &&
+                e->boxes[0].y2 == 480); /* clipped to the picture */
     drop(&r);
 }
 
 static void fine_types_are_asked_for_as_pairs(void **state)
 {
     (void)state;
-    static const struct { const char *answer, *type, *fine; } cases[] = {
-        { "location/city", "location", "city" }, { "Actor", "person", "actor" }, { "person", "person", "actor" }, { "other", "person", "actor" } };
+    static const struct {
+        const char *answer, *type, *fine;
+    } cases[] = { { "location/city", "location", "city" },
+                  { "Actor", "person", "actor" },
+                  { "person", "person", "actor" },
+                  { "other", "person", "actor" } };
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         gm_err err = { 0 };
         char answer[128];
@@ -240,14 +266,16 @@ static void fine_types_are_asked_for_as_pairs(void **state)
         begin(&r, &all, NULL, NULL, NULL);
         gm_mllm_request q;
         assert_true(next(&r, &q));
-        assert_true(says(&q, "Type so far: person/actor") && says(&q, "event/other, location/city, person/actor, product/other"));
+        assert_true(says(&q, "Type so far: person/actor") &&
+                    says(&q, "event/other, location/city, person/actor, product/other"));
         snprintf(answer, sizeof answer, "{\"corrected_type\": \"%s\"}", cases[i].answer);
         got(&r, &q, GM_MLLM_ANSWERED, answer);
         assert_false(next(&r, &q));
         end(&r);
         assert_string_equal(r.now->items[0].entities[0].type, cases[i].type);
         assert_string_equal(r.now->items[0].entities[0].fine, cases[i].fine);
-        assert_int_equal(gm_correct_count(r.c).refused[GM_PART_TYPE], i >= 2); /* a coarse one alone, and one of two meanings */
+        assert_int_equal(gm_correct_count(r.c).refused[GM_PART_TYPE],
+                         i >= 2); /* a coarse one alone, and one of two meanings */
         drop(&r);
     }
 }
@@ -255,7 +283,11 @@ static void fine_types_are_asked_for_as_pairs(void **state)
 static void types_come_from_the_predictions(void **state)
 {
     (void)state;
-    static const struct { const char *has, *all; } cases[] = { { "LOC,MISC", "LOC,MISC,PER,ORG" }, { "vessel,Vehicle", "Vehicle,vessel,aircraft,weapon,location,other" }, { "LOC,planet", "LOC,planet" } };
+    static const struct {
+        const char *has, *all;
+    } cases[] = { { "LOC,MISC", "LOC,MISC,PER,ORG" },
+                  { "vessel,Vehicle", "Vehicle,vessel,aircraft,weapon,location,other" },
+                  { "LOC,planet", "LOC,planet" } };
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         gm_err err = { 0 };
         gm_records pred = { 0 };
@@ -267,7 +299,8 @@ static void types_come_from_the_predictions(void **state)
         for (int32_t k = 0; k < has.count; k++) add_entity(&record, k, has.names[k]);
         assert_ok(gm_records_add(&pred, &record, &err));
         assert_ok(gm_type_set_of(&pred, &s, &err));
-        for (int32_t k = 0; k < s.shown.count; k++) snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", k > 0 ? "," : "", s.shown.names[k]);
+        for (int32_t k = 0; k < s.shown.count; k++)
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", k > 0 ? "," : "", s.shown.names[k]);
         assert_string_equal(list, cases[i].all);
         gm_type_set_free(&s);
         gm_labels_free(&has);
@@ -300,7 +333,8 @@ static void a_missing_picture_is_reported(void **state)
         end(&r);
         assert_int_equal(gm_correct_count(r.c).failed[GM_PART_REGION], 1);
         assert_non_null(strstr(r.now->items[0].entities[0].extra,
-                               "\"source\": \"local\", \"status\": \"failed\", \"why\": \"type: the budget of calls is spent; region: there is no picture to look at\""));
+                               "\"source\": \"local\", \"status\": \"failed\", \"why\": \"type: the budget of calls is "
+                               "spent; region: there is no picture to look at\""));
         assert_int_equal(gm_asking_without_picture(r.asking), names[i] != NULL);
         drop(&r);
     }
@@ -326,9 +360,16 @@ static void many(gm_records *pred)
 /* What the model says depends on the request alone; some answers do not hold, some do not come. */
 static const char *answer_to(const gm_mllm_request *q, gm_mllm_outcome *outcome)
 {
-    static const char *const answers[] = { "{\"corrected_entity\": \"Mira and\"}", "{\"corrected_entity\": \"Null\"}", "I do not know", "{\"corrected_entity\": \"Joss\"}",
-                                           "{\"corrected_type\": \"LOC\"}", "{\"corrected_type\": \"GOD\"}", "HTTP 503: Loading model",
-                                           "{\"corrected_bounding_box\": [1, 2, 300, 400]}", "{\"corrected_bounding_box\": [300, 2, 1, 400]}", "{\"corrected_bounding_box\": \"Null\"}" };
+    static const char *const answers[] = { "{\"corrected_entity\": \"Mira and\"}",
+                                           "{\"corrected_entity\": \"Null\"}",
+                                           "I do not know",
+                                           "{\"corrected_entity\": \"Joss\"}",
+                                           "{\"corrected_type\": \"LOC\"}",
+                                           "{\"corrected_type\": \"GOD\"}",
+                                           "HTTP 503: Loading model",
+                                           "{\"corrected_bounding_box\": [1, 2, 300, 400]}",
+                                           "{\"corrected_bounding_box\": [300, 2, 1, 400]}",
+                                           "{\"corrected_bounding_box\": \"Null\"}" };
     const char *part = strrchr(q->id, ':') + 1;
     const uint64_t h = gm_fnv1a(q->id);
     *outcome = h % 11 == 0 ? GM_MLLM_FAILED : GM_MLLM_ANSWERED;
@@ -339,7 +380,10 @@ static const char *answer_to(const gm_mllm_request *q, gm_mllm_outcome *outcome)
 
 static void pump(run *r, dice *d)
 {
-    struct { gm_mllm_request q; char id[64]; } open[IN_FLIGHT];
+    struct {
+        gm_mllm_request q;
+        char id[64];
+    } open[IN_FLIGHT];
     int count = 0;
     for (;;) {
         while (count < IN_FLIGHT && next(r, &open[count].q)) {
@@ -376,7 +420,8 @@ static void the_order_of_answers_changes_nothing(void **state)
         pump(&r, &d);
         end(&r);
         const gm_correct_counts n = gm_correct_count(r.c);
-        for (int part = 0; part < GM_PARTS; part++) assert_int_equal(n.asked[part], n.corrected[part] + n.kept[part] + n.refused[part] + n.failed[part]);
+        for (int part = 0; part < GM_PARTS; part++)
+            assert_int_equal(n.asked[part], n.corrected[part] + n.kept[part] + n.refused[part] + n.failed[part]);
         assert_int_equal(n.asked[0] + n.asked[1] + n.asked[2], 3 * 24);
         char *now = written(r.now);
         if (first != NULL) assert_string_equal(now, first);
@@ -439,7 +484,9 @@ static gm_status run_all(const gm_records *pred, const gm_mllm_endpoint *e, cons
     if (status == GM_OK) status = gm_route_make(pred, &all, &route, err);
     if (status == GM_OK) status = gm_correct_begin(pred, &route, &c, err);
     if (status == GM_OK) status = gm_recorded_open(pred, &types, &recorded, err);
-    const gm_asking_options o = { .endpoint = e, .prompts = "configs/prompts", .images = images, .types = &types, .record = recorded };
+    const gm_asking_options o = {
+        .endpoint = e, .prompts = "configs/prompts", .images = images, .types = &types, .record = recorded
+    };
     if (status == GM_OK) status = gm_asking_open(&o, pred, c, &asking, err);
     for (bool have = true; status == GM_OK && have;) {
         gm_mllm_request q = { .temperature = -1 };
@@ -447,7 +494,9 @@ static gm_status run_all(const gm_records *pred, const gm_mllm_endpoint *e, cons
         status = gm_asking_next(asking, &q, &have, err);
         if (status != GM_OK || !have) break;
         const char *said = answer_to(&q, &outcome);
-        const gm_mllm_answer a = { .outcome = outcome, .tag = q.tag, .text = said, .text_bytes = strlen(said), .why = said };
+        const gm_mllm_answer a = {
+            .outcome = outcome, .tag = q.tag, .text = said, .text_bytes = strlen(said), .why = said
+        };
         status = gm_asking_got(asking, &a, err);
     }
     if (status == GM_OK) status = gm_correct_end(c, &now, err);
@@ -536,14 +585,20 @@ static void the_log_of_unco_is_read(void **state)
     gm_err err = { 0 };
     gm_record r;
     gm_recorded_counts n;
-    assert_ok(read_lines("{\"img_id\": \"9.jpg\", \"pre_entities\": [{\"entity\": \"Mira\", \"corrected_entity\": \"Mira and\", \"type\": \"PER\", \"corrected_type\": \"LOC\", "
-                         "\"region\": [], \"corrected_region\": [1, 2, 30, 40], \"type_reasoning\": \"x\"}, {\"entity\": \"Mira\", \"corrected_entity\": \"Mira met\"}, "
-                         "{\"entity\": \"Joss\", \"corrected_entity\": \"Boss\", \"corrected_region\": \"Null\"}, {\"entity\": \"Nobody\", \"corrected_type\": \"LOC\"}]}\n"
-                         "{\"img_id\": \"10\", \"pre_entities\": [{\"entity\": \"Mira\", \"corrected_type\": \"LOC\"}]}\n",
-                         &r, &n, &err));
+    assert_ok(
+        read_lines("{\"img_id\": \"9.jpg\", \"pre_entities\": [{\"entity\": \"Mira\", \"corrected_entity\": \"Mira "
+                   "and\", \"type\": \"PER\", \"corrected_type\": \"LOC\", "
+                   "\"region\": [], \"corrected_region\": [1, 2, 30, 40], \"type_reasoning\": \"x\"}, {\"entity\": "
+                   "\"Mira\", \"corrected_entity\": \"Mira met\"}, "
+                   "{\"entity\": \"Joss\", \"corrected_entity\": \"Boss\", \"corrected_region\": \"Null\"}, "
+                   "{\"entity\": \"Nobody\", \"corrected_type\": \"LOC\"}]}\n"
+                   "{\"img_id\": \"10\", \"pre_entities\": [{\"entity\": \"Mira\", \"corrected_type\": \"LOC\"}]}\n",
+                   &r, &n, &err));
     assert_true(n.answers == 6 && n.strange == 2);
-    assert_true(r.entities[0].start == 0 && r.entities[0].end == 1 && strcmp(r.entities[0].type, "LOC") == 0 && r.entities[0].boxes[0].x2 == 30);
-    assert_true(r.entities[1].start == 2 && r.entities[1].end == 3); /* the second mention has words of its own, and type and region of the first */
+    assert_true(r.entities[0].start == 0 && r.entities[0].end == 1 && strcmp(r.entities[0].type, "LOC") == 0 &&
+                r.entities[0].boxes[0].x2 == 30);
+    assert_true(r.entities[1].start == 2 &&
+                r.entities[1].end == 3); /* the second mention has words of its own, and type and region of the first */
     assert_true(strcmp(r.entities[1].type, "LOC") == 0 && r.entities[1].box_count == 1);
     assert_true(r.entities[2].start == 5 && r.entities[2].end == 5 && r.entities[2].box_count == 0);
     assert_non_null(strstr(r.entities[2].extra, "Boss"));
@@ -554,13 +609,21 @@ static void the_log_of_unco_is_read(void **state)
 static void bad_recorded_answers_are_refused(void **state)
 {
     (void)state;
-    static const struct { const char *lines, *why; } cases[] = {
+    static const struct {
+        const char *lines, *why;
+    } cases[] = {
         { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"span\"}\n", "lines.jsonl:1: expected \"id\"" },
         { "{\"id\": \"9\", \"part\": \"span\", \"text\": \"x\"}\n", "expected \"id\"" },
         { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"spam\", \"text\": \"x\"}\n", "expected \"id\"" },
-        { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"span\", \"text\": \"x\"}\n{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"span\", \"text\": \"y\"}\n", "lines.jsonl:2: \"9\": the span of the entity at word 0 has an answer already" },
-        { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"region\", \"text\": \"x\", \"view\": {\"size\": [0, 1], \"scale\": [1, 1], \"coordinates\": \"pixels\"}}\n", "view: expected" },
-        { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"region\", \"text\": \"x\", \"view\": {\"size\": [5, 1], \"scale\": [1, 1], \"coordinates\": \"feet\"}}\n", "view: expected" },
+        { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"span\", \"text\": \"x\"}\n{\"id\": \"9\", \"start\": "
+          "0, \"end\": 0, \"part\": \"span\", \"text\": \"y\"}\n",
+          "lines.jsonl:2: \"9\": the span of the entity at word 0 has an answer already" },
+        { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"region\", \"text\": \"x\", \"view\": {\"size\": [0, "
+          "1], \"scale\": [1, 1], \"coordinates\": \"pixels\"}}\n",
+          "view: expected" },
+        { "{\"id\": \"9\", \"start\": 0, \"end\": 0, \"part\": \"region\", \"text\": \"x\", \"view\": {\"size\": [5, "
+          "1], \"scale\": [1, 1], \"coordinates\": \"feet\"}}\n",
+          "view: expected" },
         { "{\"img_id\": 9, \"pre_entities\": []}\n", "expected \"img_id\", a text" },
         { "{\"img_id\": \"9\", \"pre_entities\": [{\"corrected_type\": \"LOC\"}]}\n", "each needs \"entity\"" },
         { "nonsense\n", "lines.jsonl:1: 1:1" },
@@ -577,7 +640,8 @@ static void bad_recorded_answers_are_refused(void **state)
 /* ---- thresholds ---- */
 
 /* F1 with these thresholds, by correcting and scoring the whole file. */
-static double f1_with(const gm_records *gold, const gm_records *pred, gm_oracle *oracle, const gm_thresholds *t, gm_score_kind score, int64_t *calls)
+static double f1_with(const gm_records *gold, const gm_records *pred, gm_oracle *oracle, const gm_thresholds *t,
+                      gm_score_kind score, int64_t *calls)
 {
     gm_err err = { 0 };
     gm_route_options o = all;
@@ -607,20 +671,25 @@ static void picked_thresholds_are_worth_their_calls(void **state)
         gm_records gold = { 0 }, pred = { 0 };
         gm_oracle *oracle;
         gm_thresholds t;
-        const gm_pick_options o = { .score = seed % 2 ? GM_SCORE_GMNER : GM_SCORE_MNER, .call_cost = 0.02 * (double)(seed % 4), .calls = seed % 3 ? -1 : 3, .asks = { true, true, true } };
+        const gm_pick_options o = { .score = seed % 2 ? GM_SCORE_GMNER : GM_SCORE_MNER,
+                                    .call_cost = 0.02 * (double)(seed % 4),
+                                    .calls = seed % 3 ? -1 : 3,
+                                    .asks = { true, true, true } };
         random_files(seed, &gold, &pred);
         add_numbers(seed, &pred);
         assert_ok(gm_oracle_open(&gold, &pred, true, &oracle, &err));
         int64_t count = 0, calls;
         for (size_t i = 0; i < pred.count; i++) count += pred.items[i].entity_count;
         if (gm_pick_thresholds(&gold, &pred, &o, gm_oracle_ask, oracle, &t, &err) == GM_OK) {
-            const double f1 = f1_with(&gold, &pred, oracle, &t, o.score, &calls), gain = f1 - o.call_cost * 100.0 * (double)calls / (double)count;
+            const double f1 = f1_with(&gold, &pred, oracle, &t, o.score, &calls),
+                         gain = f1 - o.call_cost * 100.0 * (double)calls / (double)count;
             assert_true(o.calls < 0 || calls <= o.calls);
             for (int step = 0; step < 27; step++) {
                 gm_thresholds other = t;
                 other.of[step / 9] = step % 9 / 8.0;
                 const double b = f1_with(&gold, &pred, oracle, &other, o.score, &calls);
-                if (o.calls < 0 || calls <= o.calls) assert_true(b - o.call_cost * 100.0 * (double)calls / (double)count <= gain + 1e-9);
+                if (o.calls < 0 || calls <= o.calls)
+                    assert_true(b - o.call_cost * 100.0 * (double)calls / (double)count <= gain + 1e-9);
             }
         }
         gm_oracle_free(oracle);
@@ -632,10 +701,17 @@ static void picked_thresholds_are_worth_their_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_of_unco_end_in_their_states), cmocka_unit_test(requests_say_what_they_should), cmocka_unit_test(fine_types_are_asked_for_as_pairs),
-        cmocka_unit_test(types_come_from_the_predictions), cmocka_unit_test(a_missing_picture_is_reported), cmocka_unit_test(the_order_of_answers_changes_nothing),
-        cmocka_unit_test(recorded_answers_answer_the_same), cmocka_unit_test(the_log_of_unco_is_read), cmocka_unit_test(bad_recorded_answers_are_refused),
-        cmocka_unit_test(picked_thresholds_are_worth_their_calls), cmocka_unit_test(running_out_of_memory_is_reported),
+        cmocka_unit_test(answers_of_unco_end_in_their_states),
+        cmocka_unit_test(requests_say_what_they_should),
+        cmocka_unit_test(fine_types_are_asked_for_as_pairs),
+        cmocka_unit_test(types_come_from_the_predictions),
+        cmocka_unit_test(a_missing_picture_is_reported),
+        cmocka_unit_test(the_order_of_answers_changes_nothing),
+        cmocka_unit_test(recorded_answers_answer_the_same),
+        cmocka_unit_test(the_log_of_unco_is_read),
+        cmocka_unit_test(bad_recorded_answers_are_refused),
+        cmocka_unit_test(picked_thresholds_are_worth_their_calls),
+        cmocka_unit_test(running_out_of_memory_is_reported),
     };
     gm_log_set_level(GM_LOG_ERROR); /* missing pictures are warned of */
     return cmocka_run_group_tests(tests, NULL, NULL);
