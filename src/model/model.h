@@ -59,6 +59,8 @@ typedef struct gm_model {
 gm_status gm_model_create(const char *folder, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
 /* A small random encoder (two layers, hidden 64, two heads) whose vocabulary is made of the words of `records`. */
 gm_status gm_model_create_tiny(const gm_records *records, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
+/* A model of the sizes in this config.json, for counting (model/plan.h): no tokenizer, and all its numbers are zero. */
+gm_status gm_model_create_bare(const char *place, const char *json, size_t size, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err);
 /* Reads a folder that gm_model_save wrote, or a run folder (then its best/). for_training also makes moments. */
 gm_status gm_model_load(const char *folder, bool for_training, gm_model *m, gm_err *err);
 /* Writes the files into an existing folder. */

@@ -162,6 +162,16 @@ gm_status gm_model_create(const char *folder, const char *labels, const gm_model
     return status;
 }
 
+gm_status gm_model_create_bare(const char *place, const char *json, size_t size, const char *labels, const gm_model_options *o, gm_model *m, gm_err *err)
+{
+    *m = (gm_model){ .options = *o };
+    gm_status status = parse_labels(m, labels, err);
+    if (status == GM_OK) status = gm_encoder_read_config(place, json, size, &m->encoder.config, err);
+    if (status == GM_OK) status = declare_all(m, false, true, err);
+    if (status != GM_OK) gm_model_destroy(m);
+    return status;
+}
+
 static gm_status create_tiny(const gm_records *records, const char *labels, gm_model *m, gm_err *err)
 {
     char *vocab = NULL;
