@@ -308,7 +308,7 @@ static void two_ranks_on_one_gpu_are_refused(void **state)
     unsetenv("GM_SIM_DEVICES");
     assert_int_equal(code[0], 3);
     assert_int_equal(code[1], 3);
-    assert_said("rank 0 of 2 needs a GPU of its own and NCCL (--device sim)");
+    assert_said("rank 0 of 2 needs a GPU of its own and NCCL (--device sim");
     assert_said("Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 0; start at most one process a GPU");
 }
 

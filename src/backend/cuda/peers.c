@@ -24,7 +24,7 @@ typedef struct batch {
     progress at;
     cudaEvent_t done;
     char *pinned, *on_device; /* [capacity] */
-    size_t capacity, received_from, bytes; /* what host blocks receive lies from received_from to bytes */
+    size_t capacity, received_from; /* what host blocks receive lies behind what they send */
     gm_peer_move *move;       /* [count] */
     size_t move_capacity;
     int32_t count;
@@ -168,17 +168,16 @@ static gm_status reserve(batch *b, size_t bytes, gm_err *err)
 /* What host blocks send goes to the GPU in one copy; NCCL sees device memory alone. The batch keeps the host blocks. */
 static gm_status stage(peers *p, batch *b, const gm_device *behind, gm_err *err)
 {
-    size_t sent = 0, bytes = 0;
+    size_t sent = 0, received = 0;
     bool any_on_device = false;
     for (int32_t i = 0; i < b->count; i++) {
         const gm_peer_move *m = &b->move[i];
         if (is_on_device(m->block)) any_on_device = true;
         else if (m->is_send) sent += aligned(m->bytes);
-        else bytes += aligned(m->bytes);
+        else received += aligned(m->bytes);
     }
     b->received_from = sent;
-    b->bytes = sent + bytes;
-    GM_TRY(reserve(b, b->bytes, err));
+    GM_TRY(reserve(b, sent + received, err));
     if (any_on_device && behind == NULL) return gm_fail(err, GM_ERR_USAGE, "a block in device memory, but nobody has said whose work it waits for (gm_comm_follow)");
     if (any_on_device) {
         CUDA_TRY(err, cudaEventRecord(p->behind, (cudaStream_t)behind->stream));
@@ -216,8 +215,13 @@ static gm_status call_all(const peers *p, const batch *b, gm_err *err)
 /* The group is NCCL's: what host blocks have got comes back behind it. */
 static gm_status follow_group(peers *p, batch *b, gm_err *err)
 {
-    const size_t bytes = b->bytes - b->received_from;
-    if (bytes > 0) CUDA_TRY(err, cudaMemcpyAsync(b->pinned + b->received_from, b->on_device + b->received_from, bytes, cudaMemcpyDeviceToHost, p->stream));
+    size_t at = b->received_from;
+    for (int32_t i = 0; i < b->count; i++) {
+        const gm_peer_move *m = &b->move[i];
+        if (m->is_send || is_on_device(m->block)) continue;
+        CUDA_TRY(err, cudaMemcpyAsync(b->pinned + at, b->on_device + at, m->bytes, cudaMemcpyDeviceToHost, p->stream));
+        at += aligned(m->bytes);
+    }
     CUDA_TRY(err, cudaEventRecord(b->done, p->stream));
     b->at = RUNNING;
     p->beginning = NULL;
