@@ -38,7 +38,7 @@ typedef struct slot {
     void *tag;
     gm_mllm_key key;
     bool is_noted;        /* the cache knows that it was sent */
-    int32_t tries;
+    int32_t tries, errors; /* errors: of the tries, those that ended in a 500 */
     double not_before;
     double tokens, cost;  /* estimates; reserved while it flies */
     gm_mllm_response response;
@@ -245,7 +245,7 @@ static gm_status take(gm_mllm_client *c, slot *s, const gm_mllm_request *r, gm_e
     int64_t tokens = 0;
     const char *name = c->e->name[0] != '\0' ? c->e->name : c->e->url;
     s->tag = r->tag;
-    s->tries = 0;
+    s->tries = s->errors = 0;
     s->is_noted = false;
     s->latency_s = 0.0;
     s->id.size = s->response.text.size = s->response.why.size = 0;
@@ -495,7 +495,7 @@ static gm_status judge_response(gm_mllm_client *c, slot *s, gm_err *err)
         end(s, GM_MLLM_ANSWERED);
         break;
     case GM_MLLM_MEANS_AGAIN: try_again(c, s, c->e->tries, is_asked_to_slow); break;
-    case GM_MLLM_MEANS_ERROR: try_again(c, s, c->e->error_tries < c->e->tries ? c->e->error_tries : c->e->tries, false); break;
+    case GM_MLLM_MEANS_ERROR: try_again(c, s, ++s->errors < c->e->error_tries ? c->e->tries : s->tries, false); break;
     case GM_MLLM_MEANS_STOP: stop(c, "%s", r->why.data); /* fall through */
     case GM_MLLM_MEANS_NEVER:
         if (r->is_refusal) count_answer(c, s);

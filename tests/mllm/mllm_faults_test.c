@@ -18,6 +18,8 @@ static const struct row {
     { "502 without end", "502*99", "", GM_MLLM_FAILED, GM_MLLM_ANSWERED, 5, "HTTP 502" },
     { "500 once", "500", "", GM_MLLM_ANSWERED, GM_MLLM_ANSWERED, 2, "answer" },
     { "500 without end", "500*99", "", GM_MLLM_FAILED, GM_MLLM_ANSWERED, 3, "HTTP 500: Internal server error" },
+    { "500 behind two 429", "429*2,500", "", GM_MLLM_ANSWERED, GM_MLLM_ANSWERED, 4, "answer" },
+    { "500 and 503 by turns", "500,503,500,503,500", "", GM_MLLM_FAILED, GM_MLLM_ANSWERED, 5, "HTTP 500" },
     { "500 whose body says that it is for good", "permanent", "", GM_MLLM_REFUSED, GM_MLLM_ANSWERED, 1, "not supported" },
     { "400: the request is too long", "400", "", GM_MLLM_REFUSED, GM_MLLM_ANSWERED, 1, "context" },
     { "401: wrong key", "401", "", GM_MLLM_REFUSED, GM_MLLM_UNSENT, 1, "HTTP 401" },
