@@ -25,6 +25,13 @@ const gm_command gm_train_command = { "train", "train the local model into a run
                                       "gmner train --config FILE --out DIR [--set KEY=VALUE]... [--resume]",
                                       train_main };
 
+/* Processes with a GPU each exchange device memory, which MPI does not see. */
+static const char *kind_for(const char *kind, const char *device)
+{
+    const bool is_gpu = strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0;
+    return strcmp(kind, "auto") == 0 && is_gpu && gm_comm_is_launched() ? "nccl" : kind;
+}
+
 /* Rank 0 speaks; the others only where something is wrong, and say who they are. */
 static void name_rank(const gm_comm *comm)
 {
@@ -50,6 +57,8 @@ static int train_main(int argc, char **argv)
 {
     const char *path = NULL, *seed_text = NULL, *kind = "auto";
     gm_train_options o = { .device = "cpu", .isa = "auto", .signal = gm_signal_number };
+    gm_comm_options meeting = { 0 };
+    int64_t rank = 0, size = 0;
     gm_str_list sets = { 0 };
     bool print_config = false, done = false;
     gm_option options[] = {
@@ -60,6 +69,9 @@ static int train_main(int argc, char **argv)
         { "resume", GM_OPT_FLAG, &o.resume, NULL, "go on from the last checkpoint in --out", false },
         { "device", GM_OPT_STR, &o.device, "NAME", "cpu, cuda, sim or auto", false },
         { "comm", GM_OPT_STR, &kind, "NAME", "how the processes of mpirun or srun find each other: none, mpi, nccl or auto (docs/ranks.md)", false },
+        { "comm-rank", GM_OPT_INT, &rank, "N", "with --comm nccl and no launcher: which process this is, from 0", false },
+        { "comm-size", GM_OPT_INT, &size, "N", "of how many", false },
+        { "comm-file", GM_OPT_STR, &meeting.file, "FILE", "by which they meet, in a folder that all see", false },
         { "cpu-isa", GM_OPT_STR, &o.isa, "NAME", "instruction set of the cpu kernels: auto, v2, v3 or v4", false },
         { "print-config", GM_OPT_FLAG, &print_config, NULL, "print every key with its value and origin, and stop",
           false },
@@ -80,7 +92,12 @@ static int train_main(int argc, char **argv)
         status = gm_fail(&err, GM_ERR_USAGE, "--out DIR is missing: name the run folder");
     else if (status == GM_OK) {
         gm_signals_catch();
-        status = gm_comm_open(kind, (double)gm_config_int(config, GM_KEY_COMM_TIMEOUT), &o.comm, &err);
+        meeting.kind = kind_for(kind, o.device);
+        meeting.timeout_s = (double)gm_config_int(config, GM_KEY_COMM_TIMEOUT);
+        meeting.device = o.device;
+        meeting.rank = (int32_t)rank;
+        meeting.size = (int32_t)size;
+        status = gm_comm_open_as(&meeting, &o.comm, &err);
         name_rank(o.comm);
         if (status == GM_OK) status = gm_train(config, &o, &err);
     }

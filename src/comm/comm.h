@@ -32,6 +32,7 @@ typedef struct gm_comm_options {
 /* kind: none, mpi, nccl, or auto: MPI where mpirun, srun or their like have started this process as one of several, else none.
  * MPI is not even started where no launcher has. *c is NULL for one process. timeout_s: 0 waits for ever. */
 gm_status gm_comm_open(const char *kind, double timeout_s, gm_comm **c, gm_err *err);
+bool gm_comm_is_launched(void); /* by mpirun, srun or their like */
 /* The same with all that nccl can be told. It chooses the GPU of this process, so it comes before any device is made. */
 gm_status gm_comm_open_as(const gm_comm_options *o, gm_comm **c, gm_err *err);
 /* By all ranks together: each waits for the others. */

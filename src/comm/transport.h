@@ -24,7 +24,6 @@ typedef struct gm_transport {
 
 const gm_transport *gm_transport_mpi(void); /* NULL in a build without MPI */
 const gm_transport *gm_transport_nccl(void);
-bool gm_comm_is_launched(void);             /* by mpirun, srun or their like */
 
 enum { GM_TRANSPORT_BYTES = 1 << 30 };      /* of one transfer at most */
 

@@ -91,8 +91,8 @@ static gm_status write_checkpoint(const gm_run *r, const char *name, bool with_s
 /* Rank 0 writes; the others hear whether it could. */
 static gm_status save(gm_run *r, const char *name, bool with_state, gm_err *err)
 {
-    GM_TRY(gm_run_fetch(r, err));
     if (with_state) GM_TRY(gm_ranks_gather_moments(r, err));
+    GM_TRY(gm_run_fetch(r, err));
     return gm_comm_agree(r->ranks.comm, r->ranks.rank == 0 ? write_checkpoint(r, name, with_state, err) : GM_OK, err);
 }
 

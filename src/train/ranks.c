@@ -117,6 +117,14 @@ static int64_t incoming_of(const gm_ranks *k, const gm_bucket *b)
     return nodes * ((chunks(b->to - b->from) + k->size - 1) / k->size) * GM_NORM_CHUNK;
 }
 
+static gm_status take_device(gm_device *dev, size_t bytes, float **block)
+{
+    void *made;
+    GM_TRY(dev->memory->alloc(dev, bytes, &made));
+    *block = made;
+    return GM_OK;
+}
+
 static gm_status make_buffers(gm_run *r, int64_t most_rows, gm_err *err)
 {
     gm_ranks *k = &r->ranks;
@@ -124,18 +132,22 @@ static gm_status make_buffers(gm_run *r, int64_t most_rows, gm_err *err)
     int64_t floats = 0, squares = chunks((int64_t)r->model.params.dense_count) + chunks(most_rows);
     rows->to = most_rows;
     for (int32_t i = 0; i < k->buckets; i++) floats += incoming_of(k, &k->bucket[i]);
-    k->incoming = gm_malloc((size_t)(floats + 1) * sizeof *k->incoming);
+    GM_TRY(gm_workers_error(&r->workers, take_device(r->workers.whole, (size_t)(floats + 1) * sizeof *k->incoming, &k->incoming), err));
+    GM_TRY(gm_workers_error(&r->workers, take_device(r->workers.whole, 2 * sizeof *k->scratch, &k->scratch), err));
+    k->squares = k->is_host ? r->partial : gm_malloc((size_t)(squares + 1) * sizeof *k->squares);
     k->mine = gm_malloc((size_t)(1 + r->shards + squares) * sizeof *k->mine);
     k->all = gm_malloc((size_t)(k->size + r->shards + squares) * sizeof *k->all);
     k->bytes = gm_malloc((size_t)k->size * sizeof *k->bytes);
-    bool all = k->incoming != NULL && k->mine != NULL && k->all != NULL && k->bytes != NULL;
+    bool all = k->squares != NULL && k->mine != NULL && k->all != NULL && k->bytes != NULL;
     int64_t at = 0;
     for (int32_t i = 0; i < k->buckets && all; i++) {
         gm_bucket *b = &k->bucket[i];
         b->part = gm_calloc((size_t)r->shards, sizeof *b->part);
         all = b->part != NULL;
         b->incoming = k->incoming + at;
-        b->partial = r->partial + (b == rows ? chunks((int64_t)r->model.params.dense_count) : b->from / GM_NORM_CHUNK);
+        const int64_t chunk = b == rows ? chunks((int64_t)r->model.params.dense_count) : b->from / GM_NORM_CHUNK;
+        b->partial = r->partial + chunk;
+        b->squares = k->squares + chunk;
         at += incoming_of(k, b);
     }
     return all ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for sums over %d ranks", k->size);
@@ -148,11 +160,13 @@ gm_status gm_ranks_begin(gm_run *r, gm_err *err)
     k->rank = gm_comm_rank(k->comm);
     k->size = gm_comm_size(k->comm);
     k->end = r->shards;
+    k->is_host = r->backend.memory->is_host;
     if (k->size == 1) return GM_OK;
     if (k->size > r->shards)
         return gm_fail(err, GM_ERR_CONFIG, "%d processes, but train.shards is %d: each needs a shard; start fewer, or set train.shards to a multiple of processes x threads", k->size, r->shards);
-    if (!r->backend.memory->is_host)
-        return gm_fail(err, GM_ERR_MISSING, "training on %d processes works on the cpu; --device %s would need NCCL, which this build lacks: start one process", k->size, r->backend.name);
+    if (!k->is_host && !gm_comm_takes_device_memory(k->comm))
+        return gm_fail(err, GM_ERR_CONFIG, "%d processes on the device %s exchange device memory, which needs --comm nccl", k->size, r->backend.name);
+    gm_comm_follow(k->comm, r->workers.whole);
     k->first = first_shard(r, k->rank, k->size);
     k->end = first_shard(r, k->rank + 1, k->size);
     gm_log(GM_LOG_INFO, "ranks", "%d processes, shards %d to %d here, %lld threads each", k->size, k->first, k->end - 1, (long long)gm_config_int(r->config, GM_KEY_THREADS));
@@ -175,8 +189,11 @@ gm_status gm_ranks_make(gm_run *r, int64_t most_rows, gm_err *err)
 void gm_ranks_free(gm_run *r)
 {
     gm_ranks *k = &r->ranks;
+    gm_device *dev = r->workers.whole;
     for (int32_t i = 0; i < k->buckets; i++) gm_free((void *)k->bucket[i].part);
-    void *const blocks[] = { k->node, k->bucket, k->incoming, k->mine, k->all, k->bytes };
+    dev->memory->release(dev, k->incoming);
+    dev->memory->release(dev, k->scratch);
+    void *const blocks[] = { k->node, k->bucket, k->is_host ? NULL : k->squares, k->mine, k->all, k->bytes };
     for (size_t i = 0; i < GM_LEN(blocks); i++) gm_free(blocks[i]);
     if (k->has_lock) pthread_mutex_destroy(&k->lock);
     *k = (gm_ranks){ .rank = k->rank, .size = k->size };
@@ -195,8 +212,9 @@ void gm_ranks_start_step(gm_run *r)
 /* part[0 .. count) of the run's shards, from `from` on, are summed into the first; squares of the sums' chunks go to `partial`. */
 static gm_status sum_into_first(const gm_run *r, float *const *part, int32_t count, int64_t size, double *partial, gm_device *dev)
 {
-    float norm, scale;
-    const gm_grad_norm a = { .shard = { part }, .size = { size }, .blocks = 1, .shards = count, .partial = partial, .norm = &norm, .scale = &scale };
+    float unread[2]; /* several workers may be here at the same time */
+    float *norm = r->ranks.is_host ? unread : r->ranks.scratch;
+    const gm_grad_norm a = { .shard = { part }, .size = { size }, .blocks = 1, .shards = count, .partial = partial, .norm = norm, .scale = norm + 1 };
     return r->backend.kernels.grad_norm.forward(&a, dev);
 }
 
@@ -242,7 +260,10 @@ static gm_status exchange_nodes(gm_run *r, int32_t bucket, gm_err *err)
 static gm_status leave(gm_run *r, int32_t bucket, gm_device *dev, gm_err *err)
 {
     gm_ranks *k = &r->ranks;
-    GM_TRY(sum_own_nodes(r, &k->bucket[bucket], dev));
+    if (sum_own_nodes(r, &k->bucket[bucket], dev) != GM_OK) {
+        if (err != dev->err) *err = *dev->err;
+        return dev->err->status;
+    }
     pthread_mutex_lock(&k->lock);
     const gm_status status = exchange_nodes(r, bucket, err);
     pthread_mutex_unlock(&k->lock);
@@ -266,7 +287,7 @@ gm_status gm_ranks_passed(gm_tape *t, int32_t layer, void *context)
     gm_run *r = context;
     gm_ranks *k = &r->ranks;
     gm_grads *g = t->grads;
-    if (k->size == 1) return GM_OK;
+    if (k->size == 1 || !k->is_host) return GM_OK;
     for (int32_t i = 0; i < k->buckets; i++) {
         gm_bucket *b = &k->bucket[i];
         if (b->layer < layer || b->layer >= g->passed) continue;
@@ -307,7 +328,7 @@ static double *move_squares(gm_ranks *k, int32_t rank, double *outcome, bool is_
 {
     for (int32_t i = 0; i < k->buckets; i++) {
         const gm_bucket *b = &k->bucket[i];
-        double *place = b->partial + (piece(k, b, rank) - b->from) / GM_NORM_CHUNK;
+        double *place = b->squares + (piece(k, b, rank) - b->from) / GM_NORM_CHUNK;
         const size_t n = (size_t)own_chunks(k, b, rank);
         memcpy(is_out ? outcome : place, is_out ? place : outcome, n * sizeof *place);
         outcome += n;
@@ -348,34 +369,52 @@ static void take_norm(gm_run *r, float *norm, float *scale)
     const double *loss = r->outcome.host;
     double squares = 0.0;
     bool is_finite = true;
-    for (int64_t i = 0; i < count; i++) squares += r->partial[i];
+    for (int64_t i = 0; i < count; i++) squares += r->ranks.squares[i];
     for (int32_t s = 0; s < r->shards; s++) is_finite = is_finite && isfinite(loss[s]);
     *norm = (float)sqrt(squares);
     if (!isfinite(*norm) || !is_finite) *scale = 0.0f;
     else *scale = max > 0.0f && max < *norm + 1e-6f ? max / (*norm + 1e-6f) : 1.0f;
 }
 
+/* Losses and squares as the host reads them. */
+static gm_status bring_outcome(gm_run *r)
+{
+    gm_device *dev = r->workers.whole;
+    const gm_ranks *k = &r->ranks;
+    const int64_t count = chunks((int64_t)r->model.params.dense_count) + chunks(k->bucket[k->buckets - 1].to);
+    if (k->is_host) return GM_OK;
+    GM_TRY(gm_mirror_bring(&r->outcome, r->outcome.bytes, dev));
+    GM_TRY(dev->memory->download(dev, k->squares, r->partial, (size_t)count * sizeof *k->squares));
+    return dev->memory->sync(dev);
+}
+
 gm_status gm_ranks_sum(gm_run *r, float *norm, float *scale, gm_err *err)
 {
     gm_ranks *k = &r->ranks;
+    for (int32_t i = 0; i < k->buckets && !k->is_host; i++) {
+        GM_TRY(leave(r, i, r->workers.whole, err));
+        GM_TRY(gm_comm_start(k->comm, i, err));
+    }
     for (int32_t i = 0; i < k->buckets; i++) {
         GM_TRY(gm_comm_wait(k->comm, i, err));
         GM_TRY(gm_workers_error(&r->workers, join_nodes(r, &k->bucket[i]), err));
     }
+    GM_TRY(gm_workers_error(&r->workers, bring_outcome(r), err));
     GM_TRY(exchange_outcomes(r, err));
     take_norm(r, norm, scale);
-    return GM_OK;
+    return gm_workers_error(&r->workers, gm_mirror_send(&r->outcome, r->outcome.bytes, r->workers.whole), err);
 }
 
-/* Own pieces of `block` [as long as the bucket's block] to all others, or to rank 0 alone; theirs come. */
-static gm_status spread(gm_ranks *k, int32_t bucket, float *block, const float *own, bool to_all, gm_traffic kind, gm_err *err)
+/* Own pieces of `block` [as long as the bucket's block, numbers of `element` bytes] to all others, or to rank 0 alone; theirs
+ * come. */
+static gm_status spread(gm_ranks *k, int32_t bucket, void *block, const void *own, size_t element, bool to_all, gm_traffic kind, gm_err *err)
 {
     const gm_bucket *b = &k->bucket[bucket];
-    const size_t mine = (size_t)own_size(k, b) * sizeof *own;
+    const size_t mine = (size_t)own_size(k, b) * element;
     for (int32_t rank = 0; rank < k->size; rank++) {
         const int64_t from = piece(k, b, rank), size = piece(k, b, rank + 1) - from;
         if (rank == k->rank) continue;
-        if (to_all || k->rank == 0) GM_TRY(gm_comm_receive(k->comm, rank, bucket, block + from, (size_t)size * sizeof *block, err));
+        if (to_all || k->rank == 0) GM_TRY(gm_comm_receive(k->comm, rank, bucket, (char *)block + (size_t)from * element, (size_t)size * element, err));
         if (to_all || rank == 0) GM_TRY(gm_comm_send(k->comm, rank, bucket, own, mine, kind, err));
     }
     return GM_OK;
@@ -418,33 +457,40 @@ gm_status gm_ranks_update(gm_run *r, gm_adamw_of adamw_of, gm_err *err)
     gm_params *ps = &r->model.params;
     const int32_t rows = k->buckets - 1;
     float *gradient = r->rows[k->first];
-    GM_TRY(spread(k, rows, gradient, k->bucket[rows].sum, true, GM_TRAFFIC_ROWS, err));
+    GM_TRY(spread(k, rows, gradient, k->bucket[rows].sum, sizeof *gradient, true, GM_TRAFFIC_ROWS, err));
+    GM_TRY(gm_comm_start(k->comm, rows, err));
     for (int32_t i = 0; i < rows; i++) {
         gm_bucket *b = &k->bucket[i];
         for (int32_t g = 0; g < ps->groups; g++)
             GM_TRY(gm_workers_error(&r->workers, update_part(r, b, &ps->group[g], adamw_of(r, ps->group[g].rate, ps->group[g].decays)), err));
-        GM_TRY(spread(k, i, ps->device.value, ps->device.value + piece(k, b, k->rank), true, GM_TRAFFIC_DENSE, err));
+        const int64_t own = piece(k, b, k->rank);
+        uint16_t *copy = k->is_host ? NULL : ps->copy; /* of the host's own others' weights are rounded here */
+        GM_TRY(spread(k, i, ps->device.value, ps->device.value + own, sizeof(float), true, GM_TRAFFIC_DENSE, err));
+        if (copy != NULL) GM_TRY(spread(k, i, copy, copy + own, sizeof *copy, true, GM_TRAFFIC_DENSE, err));
+        GM_TRY(gm_comm_start(k->comm, i, err));
         GM_TRY(gm_comm_progress(k->comm, err));
     }
     for (int32_t i = 0; i < k->buckets; i++) {
         GM_TRY(gm_comm_wait(k->comm, i, err));
-        if (i < rows && ps->copy != NULL) narrow_others(r, &k->bucket[i]);
+        if (i < rows && ps->copy != NULL && k->is_host) narrow_others(r, &k->bucket[i]);
     }
     const gm_bucket *b = &k->bucket[rows];
     float *own = gradient + piece(k, b, k->rank);
-    if (own != b->sum) memcpy(own, b->sum, (size_t)own_size(k, b) * sizeof *own);
-    return GM_OK;
+    gm_device *dev = r->workers.whole;
+    if (own == b->sum || own_size(k, b) == 0) return GM_OK;
+    return gm_workers_error(&r->workers, dev->memory->copy(dev, own, b->sum, (size_t)own_size(k, b) * sizeof *own), err);
 }
 
 gm_status gm_ranks_gather_moments(gm_run *r, gm_err *err)
 {
     gm_ranks *k = &r->ranks;
-    gm_param_blocks *h = &r->model.params.host;
+    gm_param_blocks *d = &r->model.params.device;
     if (k->size == 1) return GM_OK;
     for (int32_t i = 0; i + 1 < k->buckets; i++) {
         const int64_t own = piece(k, &k->bucket[i], k->rank);
-        GM_TRY(spread(k, i, h->m, h->m + own, false, GM_TRAFFIC_OTHER, err));
-        GM_TRY(spread(k, i, h->v, h->v + own, false, GM_TRAFFIC_OTHER, err));
+        GM_TRY(spread(k, i, d->m, d->m + own, sizeof *d->m, false, GM_TRAFFIC_OTHER, err));
+        GM_TRY(spread(k, i, d->v, d->v + own, sizeof *d->v, false, GM_TRAFFIC_OTHER, err));
+        GM_TRY(gm_comm_start(k->comm, i, err));
     }
     for (int32_t i = 0; i + 1 < k->buckets; i++) GM_TRY(gm_comm_wait(k->comm, i, err));
     return GM_OK;

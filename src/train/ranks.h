@@ -23,7 +23,8 @@ typedef struct gm_bucket {
     float **part;             /* [shards] scratch */
     float *incoming;          /* others' partial sums of the own piece, node by node */
     float *sum;               /* of all shards, the own piece */
-    double *partial;          /* [chunks of from .. to] squares */
+    double *partial;          /* [chunks of from .. to] squares, where kernels write them */
+    double *squares;          /* the same in host memory */
 } gm_bucket;
 
 typedef struct gm_ranks {
@@ -34,7 +35,10 @@ typedef struct gm_ranks {
     int32_t nodes;
     gm_bucket *bucket;        /* [buckets] of the dense block, then that of the rows, empty without a table */
     int32_t buckets;
-    float *incoming;
+    float *incoming;          /* in device memory */
+    float *scratch;           /* in device memory: a norm and a factor that nobody reads */
+    double *squares;          /* of all buckets, in host memory: the run's partial itself on the cpu */
+    bool is_host;             /* kernels read host memory: gradients can leave while backward runs, which no captured step allows */
     double *mine, *all;       /* outcomes of a rank and of all: signal, losses, squares */
     size_t *bytes;            /* [size] of each outcome */
     pthread_mutex_t lock;     /* MPI serves one thread at a time */

@@ -75,7 +75,7 @@ static gm_status make_gradients(gm_run *r)
         GM_TRY(take(dev, rows * sizeof(float), &r->rows[s]));
         r->grads[s].dense = r->dense[s];
         r->grads[s].rows = r->rows[s];
-        r->grads[s].on_layer = r->ranks.size > 1 ? gm_ranks_passed : NULL;
+        r->grads[s].on_layer = r->ranks.size > 1 && r->ranks.is_host ? gm_ranks_passed : NULL;
         r->grads[s].listener = r;
     }
     return dev->memory->sync(dev);
@@ -396,14 +396,14 @@ static gm_status compute_with_others(gm_run *r, gm_err *err)
     return gm_workers_error(&r->workers, update_rows(r), err);
 }
 
-/* All that a device does in a step, from the batches it holds to the new weights. */
+/* All that a device does in a step, from the batches it holds to the new weights; of several processes, to their gradients. */
 static gm_status compute(void *context, gm_err *err)
 {
     gm_run *r = context;
     gm_device *dev = r->workers.whole;
     GM_TRY(gm_workers_error(&r->workers, dev->memory->fill(dev, r->outcome.device, 0, (size_t)r->shards * sizeof(double)), err));
     GM_TRY(gm_workers_run(&r->workers, r->ranks.end - r->ranks.first, run_shard, r, err));
-    if (r->ranks.size > 1) return compute_with_others(r, err);
+    if (r->ranks.size > 1) return GM_OK; /* no captured step can wait for others */
     if (gm_workers_error(&r->workers, sum_gradients(r), err) != GM_OK) return gm_fail_at(err, "gradients");
     if (gm_workers_error(&r->workers, update_dense(r), err) != GM_OK || gm_workers_error(&r->workers, update_rows(r), err) != GM_OK) return gm_fail_at(err, "optimiser");
     return GM_OK;
@@ -438,6 +438,7 @@ gm_status gm_run_step(gm_run *r, int32_t count, double *loss, gm_err *err)
     GM_TRY(deal(r, count, &bucket, err));
     GM_TRY(gm_workers_error(&r->workers, send_step(r), err));
     GM_TRY(gm_replay_run(&r->replay, &r->workers.items[0], bucket, measure_shards, compute, r, err));
+    if (r->ranks.size > 1) GM_TRY(compute_with_others(r, err));
     GM_TRY(gm_workers_error(&r->workers, take_outcome(r, loss), err));
     if (!isfinite(*loss) || !isfinite(r->norm)) return gm_comm_agree(r->ranks.comm, not_finite(r, count, *loss, err), err);
     r->at.step++;

@@ -127,7 +127,7 @@ goes_on "killed with 4, 2 and 1 processes, resumed with 3" "$run" 3
 
 run=$scratch/stopped
 start=$(date +%s)
-strike "$run" 5 STOP 1 3 --set comm.timeout_s=2
+strike "$run" 5 STOP 1 3 --set comm.timeout_s=6
 [ $code -ne 0 ] || fail "a stopped rank: the run ended with 0"
 [ $(($(date +%s) - start)) -lt 120 ] || fail "a stopped rank: took $(($(date +%s) - start)) s to be noticed"
 end_of "a rank hangs" "$scratch/err"
