@@ -29,6 +29,7 @@ struct gm_mllm_wire {
     const gm_mllm_endpoint *e;
     CURLM *multi;
     struct curl_slist *headers; /* one of them holds the key */
+    int posts;                  /* started and not yet taken by gm_mllm_wire_done */
 };
 
 static once_flag once = ONCE_FLAG_INIT;
@@ -177,15 +178,20 @@ gm_status gm_mllm_wire_start(gm_mllm_wire *w, gm_mllm_post *p, const char *body,
     const CURLMcode code = curl_multi_add_handle(w->multi, p->easy);
     if (code != CURLM_OK) return gm_fail(err, GM_ERR_IO, "libcurl: %s", curl_multi_strerror(code));
     p->is_busy = true;
+    w->posts++;
     return GM_OK;
 }
 
+/* Where the first look finds a response whole, the others are not waited for: with a quick server there may be none, and the
+ * whole of `seconds` would be slept through. */
 gm_status gm_mllm_wire_turn(gm_mllm_wire *w, double seconds, gm_err *err)
 {
     int running = 0, queued = 0;
     CURLMcode code = curl_multi_perform(w->multi, &running);
-    if (code == CURLM_OK && seconds > 0.0) code = curl_multi_poll(w->multi, NULL, 0, (int)(seconds * 1000.0) + 1, &queued);
-    if (code == CURLM_OK && seconds > 0.0) code = curl_multi_perform(w->multi, &running);
+    if (code == CURLM_OK && seconds > 0.0 && running == w->posts) {
+        code = curl_multi_poll(w->multi, NULL, 0, (int)(seconds * 1000.0) + 1, &queued);
+        if (code == CURLM_OK) code = curl_multi_perform(w->multi, &running);
+    }
     return code == CURLM_OK ? GM_OK : gm_fail(err, GM_ERR_IO, "libcurl: %s", curl_multi_strerror(code));
 }
 
@@ -247,6 +253,7 @@ gm_mllm_post *gm_mllm_wire_done(gm_mllm_wire *w)
         judge(p, code);
         curl_multi_remove_handle(w->multi, easy);
         p->is_busy = false;
+        w->posts--;
         return p;
     }
     return NULL;
@@ -254,7 +261,10 @@ gm_mllm_post *gm_mllm_wire_done(gm_mllm_wire *w)
 
 void gm_mllm_post_free(gm_mllm_post *p)
 {
-    if (p->is_busy) curl_multi_remove_handle(p->wire->multi, p->easy);
+    if (p->is_busy) {
+        curl_multi_remove_handle(p->wire->multi, p->easy);
+        p->wire->posts--;
+    }
     if (p->easy != NULL) curl_easy_cleanup(p->easy);
     gm_buffer_free(&p->reply);
     *p = (gm_mllm_post) { 0 };

@@ -34,6 +34,21 @@ static void line_has_time_level_and_area(void **state)
     if (found != 0) fail_msg("the line is %s", line);
 }
 
+static void a_place_stands_in_each_line(void **state)
+{
+    (void)state;
+    caught c;
+    catch_start(&c, STDERR_FILENO);
+    gm_log_set_place("rank 3");
+    gm_log(GM_LOG_WARN, "data", "cut");
+    gm_log_set_place("");
+    gm_log(GM_LOG_WARN, "data", "whole");
+    const char *text = catch_end(&c);
+    assert_non_null(strstr(text, " rank 3 warn data: cut\n"));
+    assert_non_null(strstr(text, " warn data: whole\n"));
+    assert_null(strstr(text, "rank 3 warn data: whole"));
+}
+
 static void level_hides_what_is_below(void **state)
 {
     (void)state;
@@ -57,6 +72,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(level_is_parsed_whole),
         cmocka_unit_test(line_has_time_level_and_area),
+        cmocka_unit_test(a_place_stands_in_each_line),
         cmocka_unit_test(level_hides_what_is_below),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

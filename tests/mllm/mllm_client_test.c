@@ -55,6 +55,22 @@ static void answered_requests_are_not_sent_again(void **state)
     gm_mllm_endpoint_free(&e);
 }
 
+/* A response that was whole at the first look was slept over, 0.2 s at a time: 110 requests a second where 6,000 are possible. */
+static void a_quick_server_is_not_slept_over(void **state)
+{
+    char cache[512];
+    (void)state;
+    gmt_server server = gmt_server_start(&(gmt_server_options) { .is_forgetful = true });
+    gm_mllm_endpoint e = ask_endpoint(server.port, "");
+    asked *a = many(2000, "");
+    const gm_mllm_report r = ask_all(a, &e, path_of(cache, "cache-quick"), false);
+    assert_int_equal(r.outcome[GM_MLLM_ANSWERED], 2000);
+    if (r.seconds > 9.0) fail_msg("2000 requests to a server that answers at once took %.1f s", r.seconds);
+    ask_free(a);
+    gm_mllm_endpoint_free(&e);
+    gmt_server_stop(&server);
+}
+
 static void a_kill_costs_at_most_the_requests_in_flight(void **state)
 {
     char log[512], cache[512];
@@ -533,7 +549,8 @@ int main(void)
 {
     char cache[512];
     ask_skip_without_parts(path_of(cache, "probe"));
-    const struct CMUnitTest tests[] = { cmocka_unit_test(answered_requests_are_not_sent_again), cmocka_unit_test(a_kill_costs_at_most_the_requests_in_flight),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(answered_requests_are_not_sent_again), cmocka_unit_test(a_quick_server_is_not_slept_over),
+                                        cmocka_unit_test(a_kill_costs_at_most_the_requests_in_flight),
                                         cmocka_unit_test(processes_share_a_cache), cmocka_unit_test(budgets_stop_cleanly),
                                         cmocka_unit_test(tries_are_calls_of_the_budget), cmocka_unit_test(processes_share_a_budget_by_its_name),
                                         cmocka_unit_test(a_shared_budget_of_tokens_is_spent_to_its_end), cmocka_unit_test(a_killed_process_has_spent_what_it_sent),

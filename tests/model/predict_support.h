@@ -14,6 +14,7 @@ static bool has_packed; /* predictions read packed weights, as gmner predict doe
 static gm_records records; /* SAMPLES of them; the test makes and frees them */
 static bool has_pictures; /* models of make_model see them, and know fine types */
 static gm_sampling sampling; /* of predict_on; none at first */
+static int32_t part, parts; /* of predict_on; all at first */
 static const uint64_t sampling_seed = 17;
 
 static inline gm_model make_model(gm_head_kind head, bool is_nested)
@@ -52,6 +53,8 @@ static inline void predict_on(const char *device, gm_model *m, const gm_records 
     assert_ok(gm_params_place(&m->params, workers.whole));
     assert_ok(gm_workers_error(&workers, gm_workers_set_step(&workers, &(gm_step) { .seed = sampling_seed }), &err));
     workers.sampling = sampling;
+    workers.part = part;
+    workers.parts = parts;
     if (has_packed) assert_ok(gm_params_pack(&m->params, &err));
     for (int32_t i = 0; i < SAMPLES; i++)
         assert_ok(gm_sample_make(&s[i], &from->items[order != NULL ? order[i] : i], m->tokenizer, &m->labels, MAX_LEN,

@@ -90,6 +90,31 @@ static void packed_weights_give_the_same_whatever_stands_beside(void **state)
     }
 }
 
+/* Processes that deal the batches among them: each sample is one's, and has the bits that one process gives it. */
+static void parts_make_up_the_whole(void **state)
+{
+    (void)state;
+    gm_model m = make_model(GM_HEAD_SPAN, false);
+    answer want, got, all;
+    predict(&m, &records, NULL, 200, 2, false, &want);
+    for (parts = 1; parts <= 64; parts = parts < 4 ? parts + 1 : 4 * parts) { /* in the end more than batches */
+        for (int32_t i = 0; i < SAMPLES; i++) all.count[i] = GM_NOT_PREDICTED;
+        for (part = 0; part < parts; part++) {
+            predict(&m, &records, NULL, 200, 2, false, &got);
+            for (int32_t i = 0; i < SAMPLES; i++) {
+                if (got.count[i] == GM_NOT_PREDICTED) continue;
+                assert_int_equal(all.count[i], GM_NOT_PREDICTED); /* nobody else had it */
+                all.count[i] = got.count[i];
+                all.entities[i] = got.entities[i];
+            }
+        }
+        same(&want, &all, 0.0);
+    }
+    part = parts = 0;
+    answer_free(&want);
+    gm_model_destroy(&m);
+}
+
 /* Gold must never reach a prediction: with it, and without any, the same bits. */
 static void gold_changes_nothing(void **state)
 {
@@ -278,6 +303,7 @@ int main(void)
         cmocka_unit_test(nested_spans_do_not_depend_on_company),
         cmocka_unit_test(tags_do_not_depend_on_company),
         cmocka_unit_test(packed_weights_give_the_same_whatever_stands_beside),
+        cmocka_unit_test(parts_make_up_the_whole),
         cmocka_unit_test(gold_changes_nothing),
         cmocka_unit_test(no_samples_are_no_work),
         cmocka_unit_test(empty_sentences_have_no_entities),

@@ -133,6 +133,40 @@ static void the_walk_goes_in_reverse_and_once(void **state)
     assert_int_equal(runs, 3);
 }
 
+typedef struct told { int32_t layer[4], runs_then[4], count; const int *runs; } told;
+
+static gm_status tell(gm_tape *t, int32_t layer, void *listener)
+{
+    told *s = listener;
+    assert_ptr_equal(t, &tape);
+    s->layer[s->count] = layer;
+    s->runs_then[s->count++] = *s->runs;
+    return GM_OK;
+}
+
+/* Gradients of a layer stand when its end is told, and those of lower ones do not yet. */
+static void the_walk_tells_of_each_layer_behind_its_operations(void **state)
+{
+    (void)state;
+    int order[3] = { -1, -1, -1 }, runs = 0;
+    told all = { .runs = &runs };
+    gm_grads grads = { .on_layer = tell, .listener = &all };
+    for (int pass = 0; pass < 2; pass++) {
+        begin(&grads, 0.0f);
+        gm_tensor *x = input(), *y[3];
+        for (int k = 0; k < 3; k++) {
+            if (k > 0) assert_ok(gm_tape_layer(&tape, k - 1));
+            assert_ok(scale(&tape, k == 0 ? x : y[k - 1], 2.0f, true, &order[k], &runs, &y[k]));
+        }
+        seed(y[2], 1.0f);
+        assert_ok(gm_tape_backward(&tape));
+        grads.on_layer = NULL; /* nobody asks: nothing is told */
+    }
+    assert_int_equal(all.count, 2);
+    assert_true(all.layer[0] == 1 && all.runs_then[0] == 1);
+    assert_true(all.layer[1] == 0 && all.runs_then[1] == 2);
+}
+
 /* What nothing depends on gives no gradient to what it was made from. */
 static void a_branch_that_ends_nowhere_gives_nothing(void **state)
 {
@@ -294,6 +328,7 @@ int main(void)
         TEST(two_consumers_add_up),
         TEST(a_second_consumer_that_must_add_cannot_overwrite),
         TEST(the_walk_goes_in_reverse_and_once),
+        TEST(the_walk_tells_of_each_layer_behind_its_operations),
         TEST(a_branch_that_ends_nowhere_gives_nothing),
         TEST(a_tensor_that_needs_no_gradient_gets_none),
         TEST(tensors_are_shaped_like_others),
