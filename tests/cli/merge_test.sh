@@ -86,5 +86,10 @@ check "no records" 2 "" "--records is missing" "$program" merge "${s[@]}"
 # --out: whole or not at all.
 check "predict with a bad line" 1 "" ":32: " "$program" predict --model "$d/model" --in <(head -n 31 "$d/all.jsonl"; echo '{') --out "$d/half" --log-level error
 [ ! -e "$d/half" ] && [ ! -e "$d/half.part" ] || fail "half of the predictions were left under --out"
+if [ -e /dev/full ]; then
+    check "predict into a full disk" 1 "" "No space left on device" "$program" predict --model "$d/model" --in "$d/all.jsonl" --out /dev/full --log-level error
+    check "merge into a full disk" 1 "" "No space left on device" "${merge[@]}" --out /dev/full "${s[@]}"
+fi
+check "a folder that is not there" 1 "" "none/merged.*No such file" "${merge[@]}" --out "$d/none/merged" "${s[@]}"
 
 done_checking
