@@ -32,7 +32,7 @@ typedef struct settings {
 typedef struct estimate {
     gm_plan plan;
     int64_t shards, own_shards, workers, touched;
-    double weights, gradients, moments, average, activations, memory;
+    double weights, gradients, moments, average, activations, received, memory;
     double flops, moved, sent_dense, sent;
     double products_s, memory_s, sent_s, step_s;
 } estimate;
@@ -99,7 +99,7 @@ static gm_status count(const settings *s, const gm_config *c, gm_float_type type
 }
 
 /* Memory of a rank. Every rank holds all weights and moments; gradients once a shard of its own. */
-static void add_memory(const gm_config *c, gm_float_type type, const gm_hardware *h, estimate *e)
+static void add_memory(const settings *s, const gm_config *c, gm_float_type type, const gm_hardware *h, estimate *e)
 {
     const gm_plan *p = &e->plan;
     const double all = (double)p->parameters, trained = (double)(p->dense + p->table);
@@ -110,7 +110,9 @@ static void add_memory(const gm_config *c, gm_float_type type, const gm_hardware
     e->average = gm_config_num(c, GM_KEY_AVERAGE) > 0.0 && h->is_here ? 4.0 * trained : 0.0;
     e->gradients = 4.0 * (double)e->own_shards * ((double)p->dense + (double)(e->touched * p->table_cols));
     e->activations = (double)e->workers * (double)p->arena;
-    e->memory = e->weights + e->moments + e->average + e->gradients + e->activations;
+    /* What others send of the piece that this rank sums (docs/ranks.md); the launcher's library takes some more. */
+    e->received = 4.0 * ((double)p->dense + (double)(e->touched * p->table_cols)) * (double)(s->ranks - 1) / (double)s->ranks;
+    e->memory = e->weights + e->moments + e->average + e->gradients + e->activations + e->received;
 }
 
 /* Time of a step: products at the rate they reach, everything else at the speed of memory, transfers as if nothing went on
@@ -141,8 +143,8 @@ static void print_text(const settings *s, const gm_config *c, const gm_hardware 
            1e-12 * h->flops[strcmp(gm_config_str(c, GM_KEY_PRECISION), "bf16") == 0], gm_config_str(c, GM_KEY_PRECISION), 1e-9 * h->bandwidth, 1e-9 * h->memory);
     printf("step         %lld sentences of %lld pieces and %lld words in %lld shards on %lld ranks\n", (long long)gm_config_int(c, GM_KEY_BATCH), (long long)s->pieces,
            (long long)s->words, (long long)e->shards, (long long)s->ranks);
-    printf("memory       %8.0f MB a rank: weights %.0f, moments %.0f, average %.0f, gradients of %lld shards %.0f, activations of %lld workers %.0f%s\n", 1e-6 * e->memory,
-           1e-6 * e->weights, 1e-6 * e->moments, 1e-6 * e->average, (long long)e->own_shards, 1e-6 * e->gradients, (long long)e->workers, 1e-6 * e->activations,
+    printf("memory       %8.0f MB a rank: weights %.0f, moments %.0f, average %.0f, gradients of %lld shards %.0f, activations of %lld workers %.0f, received %.0f%s\n", 1e-6 * e->memory,
+           1e-6 * e->weights, 1e-6 * e->moments, 1e-6 * e->average, (long long)e->own_shards, 1e-6 * e->gradients, (long long)e->workers, 1e-6 * e->activations, 1e-6 * e->received,
            e->memory * (h->is_here ? (double)s->ranks : 1.0) > h->memory ? "; it does NOT fit" : "");
     printf("products     %8.1f GFLOP a rank: %.1f ms\n", 1e-9 * e->flops, 1e3 * e->products_s);
     printf("memory moved %8.1f GB a rank: %.1f ms\n", 1e-9 * e->moved, 1e3 * e->memory_s);
@@ -156,8 +158,8 @@ static void print_json(const settings *s, const gm_hardware *h, const estimate *
            (long long)e->plan.frozen);
     printf(" \"hardware\": \"%s\", \"ranks\": %lld, \"shards\": %lld, \"workers\": %lld, \"touched_rows\": %lld,\n", h->name, (long long)s->ranks, (long long)e->shards,
            (long long)e->workers, (long long)e->touched);
-    printf(" \"memory\": {\"weights\": %.0f, \"moments\": %.0f, \"average\": %.0f, \"gradients\": %.0f, \"activations\": %.0f, \"all\": %.0f, \"of\": %.0f},\n", e->weights, e->moments,
-           e->average, e->gradients, e->activations, e->memory, h->memory);
+    printf(" \"memory\": {\"weights\": %.0f, \"moments\": %.0f, \"average\": %.0f, \"gradients\": %.0f, \"activations\": %.0f, \"received\": %.0f, \"all\": %.0f, \"of\": %.0f},\n", e->weights, e->moments,
+           e->average, e->gradients, e->activations, e->received, e->memory, h->memory);
     printf(" \"shard\": {\"forward_flops\": %.0f, \"backward_flops\": %.0f, \"arena\": %zu},\n", e->plan.forward, e->plan.backward, e->plan.arena);
     printf(" \"step\": {\"flops\": %.0f, \"moved\": %.0f, \"sent_dense\": %.0f, \"sent\": %.0f, \"products_s\": %.6g, \"memory_s\": %.6g, \"sent_s\": %.6g, \"s\": %.6g}}\n", e->flops, e->moved, e->sent_dense, e->sent,
            e->products_s, e->memory_s, e->sent_s, e->step_s);
@@ -184,7 +186,7 @@ static gm_status plan(const settings *s, gm_config *c, gm_err *err)
     else GM_TRY(gm_hardware_find(s->table, s->hardware, &h, err));
     if (h.flops[type] <= 0.0) return gm_fail(err, GM_ERR_CONFIG, "precision: %s has no %s", h.name, gm_config_str(c, GM_KEY_PRECISION));
     GM_TRY(count(s, c, type, &e, err));
-    add_memory(c, type, &h, &e);
+    add_memory(s, c, type, &h, &e);
     add_time(s, type, &h, &e);
     if (s->is_json) print_json(s, &h, &e);
     else print_text(s, c, &h, &e);
