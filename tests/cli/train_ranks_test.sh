@@ -8,7 +8,7 @@ if ! command -v mpirun > /dev/null || ! ldd "$program" | grep -q libmpi; then
     echo "skipped: no mpirun, or a build without MPI"
     exit 77
 fi
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
 
 page=docs/errors.md
 rows=$(sed -n '/^# What stops several processes/,/^# /s/^| \(.*\) | `\(.*\)` |$/\1\t\2/p' "$page")

@@ -396,8 +396,11 @@ int main(int argc, char **argv)
     program = argv[0];
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* MPI keeps some memory to the end */
+    const char *sanitizer = getenv("ASAN_OPTIONS");
+    char options[512];
+    snprintf(options, sizeof options, "%s:detect_leaks=0", sanitizer != NULL ? sanitizer : "");
     if (cmocka_run_group_tests(alone, NULL, NULL) != 0) return 1;
     if (!can_launch()) return 77;
+    setenv("ASAN_OPTIONS", options, 1); /* of the ranks: MPI keeps some memory to the end */
     return cmocka_run_group_tests(together, NULL, NULL) != 0;
 }
