@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -169,7 +170,11 @@ gm_status gm_ranks_begin(gm_run *r, gm_err *err)
     gm_comm_follow(k->comm, r->workers.whole);
     k->first = first_shard(r, k->rank, k->size);
     k->end = first_shard(r, k->rank + 1, k->size);
-    gm_log(GM_LOG_INFO, "ranks", "%d processes, shards %d to %d here, %lld threads each", k->size, k->first, k->end - 1, (long long)gm_config_int(r->config, GM_KEY_THREADS));
+    const int threads = (int)gm_config_int(r->config, GM_KEY_THREADS), processors = omp_get_num_procs();
+    gm_log(GM_LOG_INFO, "ranks", "%d processes, shards %d to %d here, %d threads each", k->size, k->first, k->end - 1, threads);
+    if (k->is_host && threads > processors)
+        gm_log(GM_LOG_WARN, "ranks", "%d threads share %d processors, to which the launcher binds this rank: mpirun --bind-to none or --map-by slot:PE=%d gives it more, --set threads=%d asks for less",
+               threads, processors, threads, processors);
     return GM_OK;
 }
 
