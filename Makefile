@@ -14,10 +14,12 @@ all:
 
 sim:
 	tools/get-cuda > /dev/null
+	tools/get-nccl > /dev/null || true
 	$(MAKE) all CMAKE_FLAGS='-DGM_SIM=ON $(CMAKE_FLAGS)'
 
 cuda:
 	tools/get-cuda > /dev/null
+	tools/get-nccl > /dev/null || true
 	$(MAKE) all CMAKE_FLAGS='-DGM_CUDA=ON $(CMAKE_FLAGS)'
 
 setup:
