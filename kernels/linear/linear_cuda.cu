@@ -9,8 +9,9 @@ extern "C" {
 #include "backend/cuda/gemm_cuda.h"
 }
 
-/* 128 threads of four columns cover the usual 384 or 512 columns at once; GELU's 1,536 take three rounds. */
-enum { THREADS = 128 };
+/* 128 threads of four columns cover the usual 384 or 512 columns at once; GELU's 1,536 take three rounds. A block finishes ROWS
+ * rows: a float bias, of which it reads all, has twice the bytes of a row of products in bf16. */
+enum { THREADS = 128, ROWS = 4 };
 
 static inline gm_float_type precision_of(const float *) { return GM_FP32; }
 static inline gm_float_type precision_of(const gm_bf16 *) { return GM_BF16; }
@@ -36,26 +37,38 @@ static __device__ __forceinline__ float quick_gelu_slope(float x)
 static __device__ __forceinline__ float activated(float x, gm_activation act) { return act == GM_LINEAR_GELU ? gelu(x) : quick_gelu(x); }
 static __device__ __forceinline__ float slope(float x, gm_activation act) { return act == GM_LINEAR_GELU ? gelu_slope(x) : quick_gelu_slope(x); }
 
-/* A block a row. pre holds the product on entry, with the bias on return (NULL: it is there already); y = act(pre). pre
- * and y may be the same memory. */
+/* Four columns: the bias is added to what pre holds, and y = act(pre). */
 template <class T>
-static __global__ void __launch_bounds__(THREADS) linear_finish(const float *bias, T *pre, T *y, gm_activation act, int columns, bool is_wide)
+static __device__ __forceinline__ void finish4(float v[4], const float b[4], bool has_bias, T *pre, T *y, gm_activation act, int left, bool is_wide)
 {
-    const size_t row = (size_t)blockIdx.x * (size_t)columns;
+    if (has_bias) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) v[j] = gm_rounded<T>(v[j] + b[j]); /* y follows from pre as backward will read it */
+        store_columns(pre, left, is_wide, v);
+    }
+    if (act == GM_LINEAR_PLAIN) return;
+#pragma unroll
+    for (int j = 0; j < 4; j++) v[j] = activated(v[j], act);
+    store_columns(y, left, is_wide, v);
+}
+
+/* pre holds the product on entry, with the bias on return (NULL: it is there already); y = act(pre). pre and y may be the same
+ * memory: a thread reads all it needs of its rows before it writes. */
+template <class T>
+static __global__ void __launch_bounds__(THREADS) linear_finish(const float *bias, T *pre, T *y, gm_activation act, int rows, int columns, bool is_wide)
+{
+    const int first = (int)blockIdx.x * ROWS;
     for (int c = 4 * (int)threadIdx.x; c < columns; c += 4 * THREADS) {
-        float v[4];
-        load_columns(pre + row + c, columns - c, is_wide, v);
-        if (bias != NULL) {
-            float b[4];
-            load_columns(bias + c, columns - c, is_wide, b);
+        float v[ROWS][4], b[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        if (bias != NULL) load_columns(bias + c, columns - c, is_wide, b);
 #pragma unroll
-            for (int j = 0; j < 4; j++) v[j] = gm_rounded<T>(v[j] + b[j]); /* y follows from pre as backward will read it */
-            store_columns(pre + row + c, columns - c, is_wide, v);
+        for (int r = 0; r < ROWS; r++)
+            if (first + r < rows) load_columns(pre + (size_t)(first + r) * (size_t)columns + c, columns - c, is_wide, v[r]);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            const size_t at = (size_t)(first + r) * (size_t)columns + c;
+            if (first + r < rows) finish4(v[r], b, bias != NULL, pre + at, y + at, act, columns - c, is_wide);
         }
-        if (act == GM_LINEAR_PLAIN) continue;
-#pragma unroll
-        for (int j = 0; j < 4; j++) v[j] = activated(v[j], act);
-        store_columns(y + row + c, columns - c, is_wide, v);
     }
 }
 
@@ -87,7 +100,7 @@ template <class T> static gm_status linear_forward(const gm_linear *a, gm_device
     const float *bias = is_fused ? NULL : a->b;
     if (bias == NULL && is_plain) return GM_OK;
     const bool is_wide = has_wide_rows(pre, a->out) && has_wide_rows(y, a->out) && has_wide_rows(bias, a->out);
-    return GM_LAUNCH(dev, linear_finish<T>, a->rows, THREADS, 0, bias, pre, y, a->act, a->out, is_wide);
+    return GM_LAUNCH(dev, linear_finish<T>, gm_blocks(a->rows, ROWS), THREADS, 0, bias, pre, y, a->act, a->rows, a->out, is_wide);
 }
 
 template <class T> static gm_status activation_backward(const gm_linear_grad *a, const gm_device *dev)
