@@ -7,6 +7,7 @@ tree=$scratch/tree toolkit=$scratch/toolkit
 mkdir -p "$tree"/{tools,kernels/twice,src,build} "$toolkit/bin"
 cp tools/cuda-report "$tree/tools/"
 echo '__global__ void twice();' > "$tree/kernels/twice/twice_cuda.cu"
+printf '/* one line an operation */\nGM_KERNEL_FORWARD(adamw)\nGM_KERNEL(twice)\n' > "$tree/kernels/kernels.def"
 executable() { cat > "$1"; chmod +x "$1"; }
 
 executable "$tree/tools/get-cuda" << END
@@ -52,30 +53,43 @@ check "architectures that nvcc lacks, not asked for" 0 "on sm_80, sm_86, sm_90" 
 check "no architecture at all" 2 "" "sm_70 is not one of 80" report --arch 70
 check "no program to count a step with" 1 "" "make sim builds it" report --arch 80
 
-# A step of one operation that moves 1,000 bytes of $1.
+# Steps and passes of one operation that moves 1,000 bytes of $1; prediction's counts lack the second step. $2: what each of them calls.
 step() {
     executable "$tree/build/gmner" << END
 #!/bin/bash
+echo "\$*" >> $scratch/called
+[ "\$1" != paint ] || exit 0
+[ -n "\$GM_SIM_REPORT" ] || exit 0
+number=2
+[ "\$1" != predict ] || number=1
 {
     printf 'step\toperation\tkernel\tlaunches\tblocks\tthreads\tshared\tread\twritten\tread_once\twritten_once\tleast_read\tleast_written\tflops\n'
-    printf '1\tadamw\ttwice<float, 2>\t9\t9\t9\t9\t9\t9\t9\t9\t9\t9\t9\n'
-    printf '2\tadamw\t-\t1\t0\t0\t0\t0\t0\t0\t0\t$1\t0\t5\n'
-    printf '2\ttwice forward\ttwice<float, 2>\t3\t30\t192\t4096\t600\t400\t600\t200\t0\t0\t0\n'
-    printf '2\t-\tdownload\t1\t0\t0\t0\t7000\t0\t7000\t0\t0\t0\t0\n'
-    printf '2\t-\tgraph\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\n'
+    [ \$number = 1 ] || printf '1\tadamw\ttwice<float, 2>\t9\t9\t9\t9\t9\t9\t9\t9\t9\t9\t9\n'
+    printf "\$number\tadamw\t-\t1\t0\t0\t0\t0\t0\t0\t0\t$1\t0\t5\n"
+    printf "\$number\t${2:-twice backward}\t-\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\n"
+    printf "\$number\ttwice forward\ttwice<float, 2>\t3\t30\t192\t4096\t600\t400\t600\t200\t0\t0\t0\n"
+    printf "\$number\t-\tdownload\t1\t0\t0\t0\t7000\t0\t7000\t0\t0\t0\t0\n"
+    printf "\$number\t-\tgraph\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\n"
 } > "\$GM_SIM_REPORT"
-[ "\$GM_SIM_CHECK \$2" = '0 --config' ] || exit 3
+[ "\$GM_SIM_CHECK" = 0 ] || exit 3
 END
 }
 touch "$tree/build/gmner-sim-check.so"
 step 700
-check "a step within 1.5 x" 0 "fp32 step: 0.00 MB moved, least 0.00 MB, ratio 1.43 .*; 3 launches in 1 graph" "" report --arch 80,86 --check --precision fp32
+check "a step within 1.5 x" 0 "fp32 training step: 0.00 MB moved, least 0.00 MB, ratio 1.43 .*; 3 launches in 1 graph" "" report --arch 80,86 --check --precision fp32
+grep -q '^train .*--device sim-check' "$scratch/called" || fail "no step of training was counted"
+grep -q '^predict .*--samples 10 .*--device sim-check' "$scratch/called" || fail "no pass of prediction with samples was counted"
+check "a pass of prediction counts as well" 0 "fp32 prediction: 0.00 MB" "" report --arch 80 --precision fp32
+step 700 'twice backwards'
+check "an operation that no run calls" 1 "ratio 1.43" "no run calls twice backward: COUNTED needs a model that does" report --arch 80 --precision fp32
+check "settings of the user's may leave one out" 0 "ratio 1.43" "" report --arch 80 --precision fp32 --set shape=none
+step 700
 check "shared memory of the launch counts" 0 "twice<float, 2> +192 +512\+4096 +72 +38 %" "" report --arch 80 --precision fp32
 grep -q '| \*\*twice forward\*\* | 3 |' "$tree/build/cuda-report.md" || fail "the Markdown lacks the operation"
 grep -q '| `twice<float, 2>` | 192 | 512+4096 | 72 38 % |' "$tree/build/cuda-report.md" || fail "the Markdown lacks the kernel, as code"
 step 600
-check "a step above 1.5 x" 1 "ratio 1.67" "the fp32 step moves 1.67 x the least" report --arch 80 --check --precision fp32
-check "a step above 1.5 x, only shown" 0 "the step .* 1.67 .*ABOVE" "" report --arch 80 --precision fp32
+check "a step above 1.5 x" 1 "ratio 1.67" "the fp32 training step moves 1.67 x the least" report --arch 80 --check --precision fp32
+check "a step above 1.5 x, only shown" 0 "the training step .* 1.67 .*ABOVE" "" report --arch 80 --precision fp32
 step 700
 echo 16 > "$scratch/spills-86"
 echo '// again' >> "$tree/kernels/twice/twice_cuda.cu"
@@ -86,7 +100,7 @@ echo '// and again' >> "$tree/kernels/twice/twice_cuda.cu"
 check "a spill on sm_80" 1 "SPILLS on sm_80" "kernels spill on sm_80" report --arch 80 --check --precision fp32
 
 executable "$tree/build/gmner" <<< $'#!/bin/bash\necho "step 1: the loss is nan"; exit 1'
-check "a step that does not run" 1 "" "the loss is nan" report --arch 80 --precision fp32
+check "a command that does not run" 1 "" "the loss is nan" report --arch 80 --precision fp32
 touch "$scratch/warns"
 echo '// once more' >> "$tree/kernels/twice/twice_cuda.cu"
 check "a warning" 1 "" "twice_cuda.cu does not compile for sm_80 without warnings" report --build-only --arch 80
