@@ -331,12 +331,12 @@ gm_status gm_mllm_endpoint_markdown(gm_buffer *to, gm_err *err)
 /* ---- pictures ---- */
 
 /* ReFineG shrinks by one factor and drops the fraction; Qwen's models want sides in multiples, rounded inward when they
- * shrink and outward when they grow. */
-static int32_t side_of(int32_t side, double scale, int32_t multiple)
+ * shrink and outward when they grow, but never beyond image.max_side where a multiple fits into that. */
+static int32_t side_of(int32_t side, double scale, int32_t multiple, double most)
 {
     const double wanted = (double)side * scale, m = (double)multiple;
     const double parts = scale < 1.0 ? floor(wanted / m + 1e-9) : scale > 1.0 ? ceil(wanted / m - 1e-9) : nearbyint(wanted / m);
-    const double sent = fmax(parts, 1.0) * m;
+    const double sent = fmax(fmin(parts, floor(most / m)), 1.0) * m;
     return sent > 32768.0 ? 32768 : (int32_t)sent;
 }
 
@@ -348,8 +348,8 @@ gm_mllm_view gm_mllm_view_of(const gm_mllm_endpoint *e, int32_t width, int32_t h
     if (area * scale * scale < (double)e->picture_min) scale = fmin(sqrt((double)e->picture_min / area), side);
     if (area * scale * scale > (double)e->picture_max) scale = sqrt((double)e->picture_max / area);
     gm_mllm_view v = { .width = width, .height = height, .scale_x = scale, .scale_y = scale, .coordinates = (gm_mllm_coordinates)e->coordinates };
-    v.sent_width = side_of(width, scale, multiple);
-    v.sent_height = side_of(height, scale, multiple);
+    v.sent_width = side_of(width, scale, multiple, (double)e->picture_side);
+    v.sent_height = side_of(height, scale, multiple, (double)e->picture_side);
     if (multiple > 1) { /* sides move by up to a multiple, so each axis has a factor of its own */
         v.scale_x = (double)v.sent_width / (double)width;
         v.scale_y = (double)v.sent_height / (double)height;

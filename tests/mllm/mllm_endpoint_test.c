@@ -59,6 +59,27 @@ static void a_file_without_url_has_nowhere_to_send_a_key(void **state)
     gm_mllm_endpoint_free(&e);
 }
 
+/* Rounded to multiples of 28, both would be 112 wide: one that is enlarged, and one that fits as it is. */
+static void multiples_stay_within_the_longest_side(void **state)
+{
+    gm_err err = { 0 };
+    gm_mllm_endpoint e;
+    (void)state;
+    assert_ok(gm_mllm_endpoint_default(&e, &err));
+    e.picture_side = 100;
+    e.picture_multiple = 28;
+    e.picture_min = 9756;
+    gm_mllm_view v = gm_mllm_view_of(&e, 1, 1); /* the fuzzer's */
+    assert_true(v.sent_width == 84 && v.sent_height == 84);
+    e.picture_min = 0;
+    v = gm_mllm_view_of(&e, 100, 60);
+    assert_true(v.sent_width == 84 && v.sent_height == 56);
+    e.picture_side = 16; /* less than a multiple: one it is */
+    v = gm_mllm_view_of(&e, 100, 60);
+    assert_true(v.sent_width == 28 && v.sent_height == 28);
+    gm_mllm_endpoint_free(&e);
+}
+
 static void page_lists_all_keys(void **state)
 {
     const char *path = GM_SOURCE_DIR "/docs/mllm.md";
@@ -114,6 +135,7 @@ static void boxes_go_there_and_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(bad_files_are_refused), cmocka_unit_test(key_over_plain_http_is_refused),
-                                        cmocka_unit_test(a_file_without_url_has_nowhere_to_send_a_key), cmocka_unit_test(page_lists_all_keys), cmocka_unit_test(boxes_go_there_and_back) };
+                                        cmocka_unit_test(a_file_without_url_has_nowhere_to_send_a_key), cmocka_unit_test(page_lists_all_keys), cmocka_unit_test(boxes_go_there_and_back),
+                                        cmocka_unit_test(multiples_stay_within_the_longest_side) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
