@@ -209,6 +209,14 @@ stops "a shard twice" "${merge[@]}" "$d/part.1" "$d/part.1"
 check "another model" 0 "" "" "$program" train --log-level error --set encoder=tiny --set train.epochs=1 --set data.train="$d/train.jsonl" --set seed=7 --out "$d/other"
 "$program" predict --model "$d/other" --in "$d/dev.jsonl" --shard 1/3 --out "$d/other.1" --log-level error
 stops "shards of two models" "${merge[@]}" "$d/other.1"
+sed '1s/"tokens": \["/&x/' "$d/part.1" > "$d/text.1"
+stops "a shard of other text" "${merge[@]}" "$d/text.1"
+stops "wrong usage: no shard to merge" "$program" merge --records "$d/dev.jsonl"
+plan=("$program" plan --model bert-base)
+stops "a plan of pictures" "${plan[@]}" --hardware a100 --set vision=tiny
+stops "a plan for a machine without bf16" "${plan[@]}" --hardware v100 --set precision=bf16
+stops "wrong usage: a plan for an unknown machine" "${plan[@]}" --hardware abacus
+stops "wrong usage: a plan of an unknown model" "$program" plan --model gpt --hardware a100
 score=("$program" eval --gold "$d/train.jsonl")
 sed 's/"type": "PER"/&, "uncertainty": {"span": -1}/' "$d/train.jsonl" | grep uncertainty > "$d/uncertain.jsonl"
 stops "an uncertainty that is none" "${score[@]}" --pred "$d/uncertain.jsonl"
