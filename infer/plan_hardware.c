@@ -39,19 +39,28 @@ static gm_status read_row(const cJSON *row, gm_hardware *h, gm_err *err)
     return take(row, "network", 1e9, &h->network, err);
 }
 
-static gm_status find_row(const char *table, const cJSON *all, const char *name, gm_hardware *h, gm_err *err)
+static const char *name_of(const cJSON *row)
+{
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "name"));
+    return name != NULL ? name : "?";
+}
+
+static gm_status fail_unknown(const char *table, const cJSON *rows, const char *name, gm_err *err)
 {
     gm_buffer known = { 0 };
     const cJSON *row;
-    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(all, "hardware"))
-    {
-        const char *found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(row, "name"));
-        if (found != NULL && strcmp(found, name) == 0) return read_row(row, h, err) == GM_OK ? GM_OK : gm_fail_at(err, "%s: \"%s\"", table, name);
-        GM_TRY(gm_buffer_printf(&known, err, ", %s", found != NULL ? found : "?"));
-    }
-    const gm_status status = gm_fail(err, GM_ERR_USAGE, "--hardware is \"%s\"; it is here%s (%s)", name, known.size > 0 ? known.data : "", table);
+    gm_status status = GM_OK;
+    cJSON_ArrayForEach(row, rows) if (status == GM_OK) status = gm_buffer_printf(&known, err, ", %s", name_of(row));
+    if (status == GM_OK) status = gm_fail(err, GM_ERR_USAGE, "--hardware is \"%s\"; it is here%s (%s)", name, known.size > 0 ? known.data : "", table);
     gm_buffer_free(&known);
     return status;
+}
+
+static gm_status find_row(const char *table, const cJSON *all, const char *name, gm_hardware *h, gm_err *err)
+{
+    const cJSON *rows = cJSON_GetObjectItemCaseSensitive(all, "hardware"), *row;
+    cJSON_ArrayForEach(row, rows) if (strcmp(name_of(row), name) == 0) return read_row(row, h, err) == GM_OK ? GM_OK : gm_fail_at(err, "%s: \"%s\"", table, name);
+    return fail_unknown(table, rows, name, err);
 }
 
 gm_status gm_hardware_find(const char *table, const char *name, gm_hardware *h, gm_err *err)

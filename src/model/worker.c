@@ -270,6 +270,7 @@ static gm_status predict_alone(gm_workers *w, prediction *p, gm_err *err)
 gm_status gm_predict(const gm_model *m, gm_workers *w, const gm_sample *samples, size_t sample_count, int32_t tokens,
                      gm_entity **entities, int32_t *count, gm_err *err)
 {
+    if (sample_count == 0) return GM_OK;
     memset(entities, 0, sample_count * sizeof *entities);
     memset(count, 0, sample_count * sizeof *count);
     size_t *first = gm_malloc((sample_count + 1) * sizeof *first);
