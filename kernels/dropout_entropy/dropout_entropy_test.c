@@ -44,7 +44,9 @@ static problem make(gmt_backend *b, shape s)
     int32_t at[ENTITIES + 1] = { 0 };
     gm_token token[ENTITIES];
     problem q = { .s = s, .x = gmt_act(b, (size_t)((s.is_fresh ? s.samples : 1) * ENTITIES * s.width), 1.0f),
-                  .w = gmt_act(b, (size_t)(rows * s.width), 0.5f), .cu_words = gmt_i32(b, words, SEQUENCES + 1), .n = gmt_i32(b, &count, 1) };
+                  .w = gmt_act(b, (size_t)((rows + 1) * s.width), 0.5f), .cu_words = gmt_i32(b, words, SEQUENCES + 1), .n = gmt_i32(b, &count, 1) };
+    for (int32_t c = rows * s.width; c < (rows + 1) * s.width; c++) q.w.f32[c] = NAN; /* behind the last class */
+    gmt_push(b, &q.w);
     if (s.has_bias) q.bias = gmt_normal(b, (size_t)rows, 1.0f);
     if (s.by_sentence) {
         q.null = gmt_normal(b, (size_t)s.width, 0.5f);
@@ -86,12 +88,18 @@ static void run(gmt_backend *b, const problem *q, int32_t first, int32_t count, 
     gmt_fetch(b, &to->entropy);
 }
 
+/* What is compared with p. */
+static float draw_of(const gmt_backend *b, int32_t e, int32_t sample, int32_t column)
+{
+    const uint32_t position = (uint32_t)(span[e].first - words[sequence[e]]) << 4 | (uint32_t)(span[e].last - span[e].first);
+    const gm_philox4 bits = gm_philox(b->step.seed, (uint32_t)column / 4, 5 + (uint32_t)sample, keys[sequence[e]], gm_purpose(GM_SITE_SPAN_HIDDEN, 0, position));
+    return gm_uniform(bits.word[column % 4]);
+}
+
 static double scale_of(const gmt_backend *b, const problem *q, int32_t e, int32_t sample, int32_t column)
 {
     if (q->s.p == 0.0f) return 1.0;
-    const uint32_t position = (uint32_t)(span[e].first - words[sequence[e]]) << 4 | (uint32_t)(span[e].last - span[e].first);
-    const gm_philox4 bits = gm_philox(b->step.seed, (uint32_t)column / 4, 5 + (uint32_t)sample, keys[sequence[e]], gm_purpose(GM_SITE_SPAN_HIDDEN, 0, position));
-    return gm_uniform(bits.word[column % 4]) >= q->s.p ? 1.0 / (1.0 - (double)q->s.p) : 0.0;
+    return draw_of(b, e, sample, column) >= q->s.p ? 1.0 / (1.0 - (double)q->s.p) : 0.0;
 }
 
 /* Softmax of one sample. */
@@ -152,6 +160,13 @@ static void check(gmt_backend *b, shape s)
 static void matches_reference(gmt_backend *b)
 {
     for (size_t i = 0; i < GM_LEN(shapes); i++) check(b, shapes[i]);
+}
+
+/* Each of the four words of a counter. */
+static void a_draw_of_exactly_p_is_kept(gmt_backend *b)
+{
+    for (int32_t column = 0; column < 4; column++)
+        check(b, (shape){ .width = 8, .classes = 5, .samples = 1, .p = draw_of(b, 0, 0, column), .scale = 0.125f, .has_bias = true });
 }
 
 static void several_calls_are_one_longer_call(gmt_backend *b)
@@ -288,5 +303,5 @@ static void same_bits_for_any_threads(gmt_backend *b)
     }
 }
 
-GMT_MAIN("dropout_entropy", GMT(matches_reference), GMT(several_calls_are_one_longer_call), GMT(no_dropout_is_the_softmax), GMT(the_pack_leaves_no_trace),
-         GMT(many_samples_find_the_expectation), GMT(large_logits_survive), GMT(entities_behind_the_last), GMT(same_bits_for_any_threads))
+GMT_MAIN("dropout_entropy", GMT(matches_reference), GMT(a_draw_of_exactly_p_is_kept), GMT(several_calls_are_one_longer_call), GMT(no_dropout_is_the_softmax),
+         GMT(the_pack_leaves_no_trace), GMT(many_samples_find_the_expectation), GMT(large_logits_survive), GMT(entities_behind_the_last), GMT(same_bits_for_any_threads))

@@ -195,6 +195,21 @@ static void matches_reference(gmt_backend *b)
         for (unsigned flags = 0; flags <= NO_V; flags += flags < 4 ? 1 : 4) check(b, (shape){ 12, form }, flags);
 }
 
+/* The place of none has no distance, and nobody reads its IoU. */
+static void none_has_no_place_in_what_is_kept(gmt_backend *b)
+{
+    for (int form = 0; form < 2; form++) {
+        const inputs in = make(b, (shape){ 12, form });
+        outputs y = forward(b, &in);
+        gmt_fetch(b, &y.pull);
+        gmt_fetch(b, &y.own);
+        for (int32_t e = 0; e < in.of.n; e++) {
+            const int32_t none = in.of.cu_scores.i32[e + 1] - 1;
+            assert_true(isnan(y.distance.f32[none]) && isnan(y.pull.f32[none]) && isnan(y.own.f32[none]));
+        }
+    }
+}
+
 /* A word state or a region of zeros, a region that is the anchor: the loss is finite, and so are all gradients. */
 static void vectors_without_a_direction(gmt_backend *b)
 {
@@ -277,5 +292,5 @@ static void reference_is_the_derivative(gmt_backend *b)
     }
 }
 
-GMT_MAIN("region_triplet", GMT(matches_reference), GMT(vectors_without_a_direction), GMT(batch_without_an_entity), GMT(workspace_is_what_is_asked_for),
-         GMT(same_bits_for_any_threads), GMT_F32(reference_is_the_derivative))
+GMT_MAIN("region_triplet", GMT(matches_reference), GMT(none_has_no_place_in_what_is_kept), GMT(vectors_without_a_direction), GMT(batch_without_an_entity),
+         GMT(workspace_is_what_is_asked_for), GMT(same_bits_for_any_threads), GMT_F32(reference_is_the_derivative))
