@@ -394,13 +394,8 @@ int main(int argc, char **argv)
                                            cmocka_unit_test(a_rank_that_hangs_is_named_and_all_end) };
     if (argc > 1) return strcmp(argv[1], "one") == 0 ? run_one_rank() : run_rank(argv[1]);
     program = argv[0];
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    const char *sanitizer = getenv("ASAN_OPTIONS");
-    char options[512];
-    snprintf(options, sizeof options, "%s:detect_leaks=0", sanitizer != NULL ? sanitizer : "");
     if (cmocka_run_group_tests(alone, NULL, NULL) != 0) return 1;
     if (!can_launch()) return 77;
-    setenv("ASAN_OPTIONS", options, 1); /* of the ranks: MPI keeps some memory to the end */
+    gmt_allow_mpirun();
     return cmocka_run_group_tests(together, NULL, NULL) != 0;
 }

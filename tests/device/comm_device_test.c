@@ -359,9 +359,7 @@ static void mpi_tells_who_is_who(void **state)
     char command[2048];
     (void)state;
     if (gm_transport_mpi() == NULL || system("mpirun --version > /dev/null 2>&1") != 0) skip();
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* MPI keeps some memory to the end */
+    gmt_allow_mpirun();
     for (int count = 2; count <= 4; count += 2) {
         snprintf(command, sizeof command, "exec mpirun --oversubscribe -np %d '%s' device mpi", count, program);
         assert_int_equal(system(command), 0);

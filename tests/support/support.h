@@ -24,6 +24,9 @@ const cJSON *gmt_fixture(const char *name);
 /* A fresh folder, removed with all it holds when the program ends. */
 const char *gmt_temp_dir(void);
 
+/* For processes that this one starts by mpirun: as root too, and without LeakSanitizer, since MPI keeps some memory to the end. */
+void gmt_allow_mpirun(void);
+
 void gmt_write_file(const char *path, const void *bytes, size_t n);
 
 /* Writes the numbers of `value`, nested arrays flattened in order, to out; fails beyond `max` or on anything that is
