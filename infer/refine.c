@@ -19,48 +19,18 @@ const gm_command gm_refine_command = {
 
 /* ---- input ---- */
 
-static gm_status add_line(refine_input *in, const gm_lines *l, gm_err *err)
-{
-    gm_record r;
-    GM_TRY(gm_record_parse(l->line, l->length, &r, err));
-    gm_status status = gm_records_add(&in->pred, &r, err);
-    gm_record_free(&r);
-    if (status == GM_OK) status = gm_grow((void **)&in->lines, &in->capacity, in->count, sizeof *in->lines, err);
-    if (status != GM_OK) return status;
-    in->lines[in->count] = gm_strndup(l->line, l->length);
-    return in->lines[in->count++] != NULL ? GM_OK : gm_fail(err, GM_ERR_NOMEM, "out of memory for a line");
-}
-
-static gm_status read_lines(const char *path, gm_lines *l, refine_input *in, gm_err *err)
-{
-    for (;;) {
-        bool have;
-        GM_TRY(gm_lines_next(l, &have, err));
-        if (!have) break;
-        if (add_line(in, l, err) != GM_OK) return gm_fail_at(err, "%s:%lld", path, (long long)l->number);
-    }
-    if (in->count == 0) return gm_fail(err, GM_ERR_DATA, "%s: the file holds no record", path);
-    return gm_records_check_ids(&in->pred, path, err);
-}
-
 static gm_status read_input(const refine_settings *s, refine_input *in, gm_err *err)
 {
-    gm_lines l;
-    GM_TRY(gm_lines_open(&l, s->in, err));
-    const gm_status status = read_lines(s->in, &l, in, err);
-    gm_lines_close(&l);
-    if (status != GM_OK) return status;
+    GM_TRY(gm_kept_read(s->in, &in->pred, err));
     if (s->gold != NULL) GM_TRY(gm_records_load(s->gold, &in->gold, err));
-    if (s->types == NULL) return gm_type_set_of(&in->pred, &in->types, err);
+    if (s->types == NULL) return gm_type_set_of(&in->pred.records, &in->types, err);
     return gm_type_set_parse(s->types, &in->types, err) == GM_OK ? GM_OK : gm_fail_at(err, "--types");
 }
 
 static void free_input(refine_input *in)
 {
-    gm_records_free(&in->pred);
+    gm_kept_free(&in->pred);
     gm_records_free(&in->gold);
-    for (size_t i = 0; i < in->count; i++) gm_free(in->lines[i]);
-    gm_free(in->lines);
     gm_type_set_free(&in->types);
 }
 
@@ -74,7 +44,7 @@ gm_route_options refine_route_of(const refine_settings *s)
 gm_status refine_open_answers(const refine_settings *s, const refine_input *in, gm_recorded **to, gm_err *err)
 {
     gm_recorded_counts n;
-    GM_TRY(gm_recorded_open(&in->pred, &in->types, to, err));
+    GM_TRY(gm_recorded_open(&in->pred.records, &in->types, to, err));
     const gm_status status = gm_recorded_read(*to, s->answers, &n, err);
     if (status != GM_OK) {
         gm_recorded_free(*to);
@@ -91,8 +61,8 @@ gm_status refine_open_answers(const refine_settings *s, const refine_input *in, 
 static gm_status by_oracle(const refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
 {
     gm_oracle *oracle;
-    GM_TRY(gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err));
-    const gm_status status = gm_correct_all(&in->pred, &o->route, gm_oracle_ask, oracle, &o->c, &o->now, err);
+    GM_TRY(gm_oracle_open(&in->gold, &in->pred.records, !s->never_removes, &oracle, err));
+    const gm_status status = gm_correct_all(&in->pred.records, &o->route, gm_oracle_ask, oracle, &o->c, &o->now, err);
     gm_oracle_free(oracle);
     return status;
 }
@@ -101,7 +71,7 @@ static gm_status by_answers(const refine_settings *s, const refine_input *in, re
 {
     gm_recorded *answers;
     GM_TRY(refine_open_answers(s, in, &answers, err));
-    const gm_status status = gm_correct_all(&in->pred, &o->route, gm_recorded_ask, answers, &o->c, &o->now, err);
+    const gm_status status = gm_correct_all(&in->pred.records, &o->route, gm_recorded_ask, answers, &o->c, &o->now, err);
     gm_recorded_free(answers);
     return status;
 }
@@ -120,7 +90,7 @@ static gm_status ask_nobody(void *user, const gm_question *q, gm_reply *reply, g
 static gm_status by_nobody(refine_settings *s, const refine_input *in, refine_outcome *o, gm_err *err)
 {
     s->stage.command = "refine";
-    GM_TRY(gm_correct_all(&in->pred, &o->route, ask_nobody, NULL, &o->c, &o->now, err));
+    GM_TRY(gm_correct_all(&in->pred.records, &o->route, ask_nobody, NULL, &o->c, &o->now, err));
     if (s->stage.is_estimate) gm_stage_tell(&s->stage);
     return GM_OK;
 }
@@ -135,7 +105,7 @@ static gm_status pump(refine_settings *s, const refine_input *in, const char *pr
                                     .thresholds = s->thresholds,
                                     .record = record };
     gm_asking *asking;
-    GM_TRY(gm_asking_open(&how, &in->pred, o->c, &asking, err));
+    GM_TRY(gm_asking_open(&how, &in->pred.records, o->c, &asking, err));
     /* A folder that cannot be made is said before calls are paid for. */
     gm_status status = s->stage.is_estimate ? GM_OK : gm_make_dirs(s->out, err);
     if (status == GM_OK)
@@ -158,8 +128,8 @@ static gm_status by_endpoint(refine_settings *s, const refine_input *in, refine_
         return gm_fail(err, GM_ERR_IO, "images: there is no folder %s", s->images);
     gm_status status = gm_stage_open(&s->stage, "refine", err);
     if (status == GM_OK) status = gm_stage_prompts(&s->stage, &prompts, err);
-    if (status == GM_OK && s->record != NULL) status = gm_recorded_open(&in->pred, &in->types, &record, err);
-    if (status == GM_OK) status = gm_correct_begin(&in->pred, &o->route, &o->c, err);
+    if (status == GM_OK && s->record != NULL) status = gm_recorded_open(&in->pred.records, &in->types, &record, err);
+    if (status == GM_OK) status = gm_correct_begin(&in->pred.records, &o->route, &o->c, err);
     if (status == GM_OK) status = pump(s, in, prompts, record, o, err);
     if (status == GM_OK) gm_stage_tell(&s->stage);
     if (status == GM_OK) status = gm_correct_end(o->c, &o->now, err);
@@ -173,7 +143,7 @@ static gm_status refine(refine_settings *s, const refine_input *in, gm_err *err)
 {
     const gm_route_options how = refine_route_of(s);
     refine_outcome o = { .without_picture = 0 };
-    GM_TRY(gm_route_make(&in->pred, &how, &o.route, err));
+    GM_TRY(gm_route_make(&in->pred.records, &how, &o.route, err));
     gm_status status;
     if (o.route.delegated == 0)
         status = by_nobody(s, in, &o, err);
@@ -248,7 +218,7 @@ static gm_status check(refine_settings *s, gm_err *err)
 
 static gm_status run(refine_settings *s, gm_err *err)
 {
-    refine_input in = { .count = 0 };
+    refine_input in = { .gold = { 0 } };
     GM_TRY(check(s, err));
     gm_status status = read_input(s, &in, err);
     if (status == GM_OK) status = s->is_sweep ? refine_sweep(s, &in, err) : refine(s, &in, err);

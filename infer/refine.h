@@ -2,6 +2,7 @@
 #ifndef GM_INFER_REFINE_H
 #define GM_INFER_REFINE_H
 
+#include "infer/kept.h"
 #include "infer/stage.h"
 #include "mllm/asking.h"
 
@@ -16,11 +17,9 @@ typedef struct refine_settings {
     gm_stage stage;
 } refine_settings;
 
-/* The predictions as records and as the lines that they came from: what is not touched is written out as it was. */
 typedef struct refine_input {
-    gm_records pred, gold;
-    char **lines;
-    size_t count, capacity;
+    gm_kept pred;
+    gm_records gold;
     gm_type_set types;
 } refine_input;
 

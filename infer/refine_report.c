@@ -4,36 +4,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-static gm_status open_in(const char *folder, const char *name, gm_out *out, gm_err *err)
-{
-    char *path = gm_path_join(folder, name);
-    const gm_status status =
-        path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(out, path, err);
-    gm_free(path);
-    return status;
-}
-
-static gm_status write_records(const refine_input *in, const refine_outcome *o, const char *folder, gm_err *err)
-{
-    gm_out out = { 0 };
-    gm_buffer b = { 0 };
-    gm_status status = open_in(folder, "predictions.jsonl", &out, err);
-    for (size_t i = 0; i < in->count && status == GM_OK; i++) {
-        b.size = 0;
-        if (gm_correct_has_touched(o->c, i))
-            status = gm_record_write(&o->now->items[i], &b, err);
-        else
-            status = gm_buffer_printf(&b, err, "%s\n", in->lines[i]);
-        if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
-    }
-    if (status == GM_OK)
-        status = gm_out_commit(&out, err);
-    else
-        gm_out_abort(&out);
-    gm_buffer_free(&b);
-    return status;
-}
-
 static gm_status add_score(const char *name, gm_score score, gm_buffer *b, gm_err *err)
 {
     GM_TRY(gm_buffer_printf(b, err, "%s\"%s\": ", b->data[b->size - 1] == '{' ? "" : ", ", name));
@@ -61,7 +31,7 @@ static gm_status add_counts(const refine_settings *s, const refine_input *in, co
 {
     const gm_correct_counts n = gm_correct_count(o->c);
     GM_TRY(gm_buffer_printf(b, err, "{\"corrector\": \"%s\", \"samples\": %zu, \"entities\": %zu, \"delegated\": %zu",
-                            o->route.delegated > 0 ? s->corrector : "none", in->count, o->route.entities,
+                            o->route.delegated > 0 ? s->corrector : "none", in->pred.count, o->route.entities,
                             o->route.delegated));
     for (int p = 0; p < GM_PARTS; p++)
         GM_TRY(gm_buffer_printf(
@@ -76,19 +46,13 @@ static gm_status add_counts(const refine_settings *s, const refine_input *in, co
 static gm_status write_report(const refine_settings *s, const refine_input *in, const refine_outcome *o, gm_err *err)
 {
     gm_buffer b = { 0 };
-    gm_out out = { 0 };
     gm_status status = add_counts(s, in, o, &b, err);
-    if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, &in->pred, "before", &b, err);
+    if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, &in->pred.records, "before", &b, err);
     if (status == GM_OK && in->gold.count > 0) status = add_scores(&in->gold, o->now, "after", &b, err);
     if (status == GM_OK && s->stage.client != NULL) status = gm_buffer_printf(&b, err, ", \"endpoint\": ");
     if (status == GM_OK && s->stage.client != NULL) status = gm_stage_report(&s->stage, &b, err);
     if (status == GM_OK) status = gm_buffer_printf(&b, err, "}\n");
-    if (status == GM_OK) status = open_in(s->out, "report.json", &out, err);
-    if (status == GM_OK) status = gm_out_write(&out, b.data, b.size, err);
-    if (status == GM_OK)
-        status = gm_out_commit(&out, err);
-    else
-        gm_out_abort(&out);
+    if (status == GM_OK) status = gm_file_write_in(s->out, "report.json", b.data, b.size, err);
     gm_buffer_free(&b);
     return status;
 }
@@ -96,6 +60,6 @@ static gm_status write_report(const refine_settings *s, const refine_input *in, 
 gm_status refine_write(const refine_settings *s, const refine_input *in, const refine_outcome *o, gm_err *err)
 {
     GM_TRY(gm_make_dirs(s->out, err));
-    GM_TRY(write_records(in, o, s->out, err));
+    GM_TRY(gm_kept_write(&in->pred, o->c, o->now, s->out, err));
     return write_report(s, in, o, err);
 }

@@ -40,8 +40,8 @@ static gm_status f1_of(const refine_settings *s, const refine_input *in, const g
     gm_corrections *c = NULL;
     const gm_records *now;
     gm_metrics m;
-    GM_TRY(gm_route_make(&in->pred, how, &route, err));
-    gm_status status = gm_correct_all(&in->pred, &route, k->ask, k->user, &c, &now, err);
+    GM_TRY(gm_route_make(&in->pred.records, how, &route, err));
+    gm_status status = gm_correct_all(&in->pred.records, &route, k->ask, k->user, &c, &now, err);
     if (status == GM_OK) status = gm_evaluate(&in->gold, now, &eval, &m, err);
     if (status == GM_OK) {
         *f1 = 100.0 * gm_f1(gm_score_of(&m, s->score));
@@ -99,12 +99,12 @@ static gm_status pick(const refine_settings *s, const refine_input *in, const co
         .score = s->score, .call_cost = s->call_cost, .calls = s->calls, .asks = { true, true, !s->without_regions }
     };
     gm_route_options how = { .calls = 0, .share = -1, .asks = { true, true, !s->without_regions } };
-    GM_TRY(gm_pick_thresholds(&in->gold, &in->pred, &o, k->ask, k->user, &p->thresholds, err));
+    GM_TRY(gm_pick_thresholds(&in->gold, &in->pred.records, &o, k->ask, k->user, &p->thresholds, err));
     GM_TRY(f1_of(s, in, &how, k, &p->before, NULL, err));
     how.calls = -1;
     how.thresholds = p->thresholds;
     GM_TRY(f1_of(s, in, &how, k, &p->after, p->calls, err));
-    for (size_t i = 0; i < in->pred.count; i++) p->predictions += (size_t)in->pred.items[i].entity_count;
+    for (size_t i = 0; i < in->pred.records.count; i++) p->predictions += (size_t)in->pred.records.items[i].entity_count;
     p->cost = s->call_cost * 100.0 * (double)(p->calls[0] + p->calls[1] + p->calls[2]) / (double)p->predictions;
     p->gain = p->after - p->before - p->cost;
     printf("thresholds for %s: span %.4f, type %.4f, region %.4f; %lld + %lld + %lld calls for %zu entities; %s F1 "
@@ -116,21 +116,6 @@ static gm_status pick(const refine_settings *s, const refine_input *in, const co
 }
 
 /* ---- files ---- */
-
-static gm_status write_in(const char *folder, const char *name, const gm_buffer *b, gm_err *err)
-{
-    gm_out out = { 0 };
-    char *path = gm_path_join(folder, name);
-    gm_status status =
-        path == NULL ? gm_fail(err, GM_ERR_NOMEM, "%s: out of memory", folder) : gm_out_open(&out, path, err);
-    if (status == GM_OK) status = gm_out_write(&out, b->data, b->size, err);
-    if (status == GM_OK)
-        status = gm_out_commit(&out, err);
-    else
-        gm_out_abort(&out);
-    gm_free(path);
-    return status;
-}
 
 static gm_status write_thresholds(const refine_settings *s, const picked *p, const char *name, gm_err *err)
 {
@@ -148,7 +133,7 @@ static gm_status write_thresholds(const refine_settings *s, const picked *p, con
                                   "\"cost\": %.10g, \"gain\": %.10g}\n",
                                   (long long)p->calls[0], (long long)p->calls[1], (long long)p->calls[2],
                                   p->predictions, p->before, p->after, p->cost, p->gain);
-    if (status == GM_OK) status = write_in(s->out, "thresholds.json", &b, err);
+    if (status == GM_OK) status = gm_file_write_in(s->out, "thresholds.json", b.data, b.size, err);
     gm_buffer_free(&b);
     return status;
 }
@@ -171,7 +156,7 @@ static gm_status write_rows(const refine_settings *s, const corrector *list, int
         if (status == GM_OK) status = gm_buffer_printf(&b, err, "]");
     }
     if (status == GM_OK) status = gm_buffer_printf(&b, err, "}\n");
-    if (status == GM_OK) status = write_in(s->out, "sweep.json", &b, err);
+    if (status == GM_OK) status = gm_file_write_in(s->out, "sweep.json", b.data, b.size, err);
     gm_buffer_free(&b);
     return status;
 }
@@ -242,7 +227,7 @@ gm_status refine_sweep(const refine_settings *s, const refine_input *in, gm_err 
     gm_recorded *answers = NULL;
     corrector list[2];
     int count = 0;
-    gm_status status = gm_oracle_open(&in->gold, &in->pred, !s->never_removes, &oracle, err);
+    gm_status status = gm_oracle_open(&in->gold, &in->pred.records, !s->never_removes, &oracle, err);
     if (status == GM_OK) list[count++] = (corrector) { .name = "oracle", .ask = gm_oracle_ask, .user = oracle };
     if (status == GM_OK && s->answers != NULL) {
         status = refine_open_answers(s, in, &answers, err);
