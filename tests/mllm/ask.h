@@ -87,6 +87,17 @@ static inline gm_mllm_endpoint ask_endpoint(int port, const char *more)
     return e;
 }
 
+/* An endpoint where nobody answers, for tests that send nothing. `members` is further members of its JSON, or "". */
+static inline gm_mllm_endpoint ask_nowhere(const char *members)
+{
+    char json[512];
+    gm_mllm_endpoint e;
+    gm_err err = { 0 };
+    const int n = snprintf(json, sizeof json, "{\"url\": \"http://127.0.0.1:1/v1\", \"model\": \"m\"%s}", members);
+    assert_ok(gm_mllm_endpoint_parse("endpoint", json, (size_t)n, &e, &err));
+    return e;
+}
+
 /* Asks all through a client of its own; each must have got one answer. */
 static inline gm_mllm_report ask_all(asked *a, const gm_mllm_endpoint *e, const char *cache, bool is_offline)
 {

@@ -10,6 +10,7 @@
 #include "image/image.h"
 #include "mllm/asking.h"
 #include "mllm/pick.h"
+#include "tests/mllm/ask.h"
 
 static const gm_route_options all = {
     .thresholds = { { 1, 1, 1 } }, .calls = -1, .share = 1, .asks = { true, true, true }
@@ -20,16 +21,6 @@ static const cJSON *get(const cJSON *object, const char *name)
     const cJSON *v = cJSON_GetObjectItemCaseSensitive(object, name);
     if (v == NULL) fail_msg("the fixture has no \"%s\"", name);
     return v;
-}
-
-static gm_mllm_endpoint endpoint(const char *more)
-{
-    char json[512];
-    gm_mllm_endpoint e;
-    gm_err err = { 0 };
-    const int n = snprintf(json, sizeof json, "{\"url\": \"http://127.0.0.1:1/v1\", \"model\": \"m\"%s}", more);
-    assert_ok(gm_mllm_endpoint_parse("endpoint", json, (size_t)n, &e, &err));
-    return e;
 }
 
 /* A folder with the picture a.png, 640 x 480. */
@@ -162,7 +153,7 @@ static void state_of_unco(const cJSON *answer, const cJSON *fixture)
                        strstr(get(answer, "answer")->valuestring, "NEWSPAPER") == NULL &&
                        cJSON_GetObjectItem(want, "unchanged") == NULL;
     gm_err err = { 0 };
-    run r = { .endpoint = endpoint(", \"coordinates\": \"pixels\"") };
+    run r = { .endpoint = ask_nowhere(", \"coordinates\": \"pixels\"") };
     gm_record record = record_of_unco(fixture);
     unsure(&record.entities[0], strcmp(stage, "span") == 0 ? 0.5 : NAN, strcmp(stage, "type") == 0 ? 0.5 : NAN,
            strcmp(stage, "region") == 0 ? 0.5 : NAN);
@@ -208,7 +199,7 @@ static void requests_say_what_they_should(void **state)
 {
     (void)state;
     gm_err err = { 0 };
-    run r = { .endpoint = endpoint(", \"coordinates\": \"resized\", \"image\": {\"max_side\": 320}") };
+    run r = { .endpoint = ask_nowhere(", \"coordinates\": \"resized\", \"image\": {\"max_side\": 320}") };
     gm_record record = blank("7");
     gm_entity *e = add_entity(&record, 3, "PER");
     record.image = text("a.png");
@@ -255,7 +246,7 @@ static void fine_types_are_asked_for_as_pairs(void **state)
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         gm_err err = { 0 };
         char answer[128];
-        run r = { .endpoint = endpoint("") };
+        run r = { .endpoint = ask_nowhere("") };
         gm_record record = blank("7");
         add_entity(&record, 0, "person")->fine = text("actor");
         add_entity(&record, 2, "location")->fine = text("city");
@@ -319,7 +310,7 @@ static void a_missing_picture_is_reported(void **state)
     static const char *const names[] = { "none.png", "../a.png", NULL };
     for (size_t i = 0; i < GM_LEN(names); i++) {
         gm_err err = { 0 };
-        run r = { .endpoint = endpoint("") };
+        run r = { .endpoint = ask_nowhere("") };
         gm_record record = blank("7");
         unsure(add_entity(&record, 0, "PER"), NAN, 0.5, 0.5);
         if (names[i] != NULL) record.image = text(names[i]);
@@ -413,7 +404,7 @@ static void the_order_of_answers_changes_nothing(void **state)
     (void)state;
     char *first = NULL;
     for (uint64_t seed = 0; seed < 8; seed++) {
-        run r = { .endpoint = endpoint("") };
+        run r = { .endpoint = ask_nowhere("") };
         dice d = { seed, 0 };
         many(&r.pred);
         begin(&r, &all, NULL, pictures(), NULL);
@@ -442,7 +433,7 @@ static void recorded_answers_answer_the_same(void **state)
     gm_corrections *c;
     const gm_records *now;
     dice d = { 5, 0 };
-    run r = { .endpoint = endpoint(", \"coordinates\": \"thousandths\"") };
+    run r = { .endpoint = ask_nowhere(", \"coordinates\": \"thousandths\"") };
     many(&r.pred);
     assert_ok(gm_type_set_parse("PER,LOC", &r.types, &err));
     assert_ok(gm_recorded_open(&r.pred, &r.types, &record, &err));
@@ -517,7 +508,7 @@ static void running_out_of_memory_is_reported(void **state)
     (void)state;
     gm_err err = { 0 };
     gm_records pred = { 0 };
-    gm_mllm_endpoint e = endpoint("");
+    gm_mllm_endpoint e = ask_nowhere("");
     const char *images = pictures();
     int failed = 0;
     gm_record record = blank("r1");

@@ -7,16 +7,6 @@
 #include "image/image.h"
 #include "mllm/request.h"
 
-static gm_mllm_endpoint endpoint_with(const char *members)
-{
-    char json[512];
-    gm_mllm_endpoint e;
-    gm_err err = { 0 };
-    const int n = snprintf(json, sizeof json, "{\"url\":\"http://127.0.0.1:1/v1\",\"model\":\"m\"%s}", members);
-    assert_ok(gm_mllm_endpoint_parse("endpoint", json, (size_t)n, &e, &err));
-    return e;
-}
-
 /* Dark grey with a white rectangle. */
 static gm_image picture(int32_t width, int32_t height, const double box[4])
 {
@@ -108,7 +98,7 @@ static void near_box(const int32_t found[4], const int32_t named[4])
 static void sizes_and_boxes_are_those_of_refineg(void **state)
 {
     const cJSON *it;
-    gm_mllm_endpoint e = endpoint_with("");
+    gm_mllm_endpoint e = ask_nowhere("");
     gm_err err = { 0 };
     (void)state;
     cJSON_ArrayForEach(it, cJSON_GetObjectItem(gmt_fixture("refineg"), "image_resize"))
@@ -157,7 +147,7 @@ static void boxes_are_found_again_in_each_mode(void **state)
     (void)state;
     for (size_t i = 0; i < GM_LEN(cases); i++) {
         const double w = cases[i].width, h = cases[i].height, box[4] = { floor(0.2 * w), floor(0.3 * h), floor(0.7 * w), floor(0.9 * h) };
-        gm_mllm_endpoint e = endpoint_with(cases[i].members);
+        gm_mllm_endpoint e = ask_nowhere(cases[i].members);
         gm_image whole = picture(cases[i].width, cases[i].height, box);
         gm_buffer file = { 0 };
         uint8_t *bytes;
@@ -197,7 +187,7 @@ static void boxes_are_found_again_in_each_mode(void **state)
 static void png_is_sent_without_loss(void **state)
 {
     const double box[4] = { 3, 5, 40, 30 };
-    gm_mllm_endpoint e = endpoint_with(",\"image\":{\"format\":\"png\",\"max_side\":48}");
+    gm_mllm_endpoint e = ask_nowhere(",\"image\":{\"format\":\"png\",\"max_side\":48}");
     gm_image whole = picture(64, 48, box), want = { 0 };
     gm_buffer file = { 0 };
     gm_err err = { 0 };
@@ -225,7 +215,7 @@ static void no_orientation_is_left_in_what_is_sent(void **state)
 {
     static const uint8_t exif[] = { 0xFF, 0xE1, 0x00, 0x22, 'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0 };
     const double box[4] = { 0, 0, 20, 10 };
-    gm_mllm_endpoint e = endpoint_with("");
+    gm_mllm_endpoint e = ask_nowhere("");
     gm_image whole = picture(60, 40, box);
     gm_buffer plain = { 0 }, file = { 0 };
     gm_err err = { 0 };

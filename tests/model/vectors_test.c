@@ -16,18 +16,6 @@ static void crew_open(crew *c, int threads)
     assert_ok(gm_workers_create(&c->workers, &c->backend, threads, &err));
 }
 
-static cJSON *read_golden(const char *folder)
-{
-    char path[256], *text;
-    size_t size;
-    cJSON *golden;
-    snprintf(path, sizeof path, "%s/golden.json", folder);
-    assert_ok(gm_file_read(path, &text, &size, &err));
-    assert_ok(gm_json_parse(text, size, &golden, &err));
-    gm_free(text);
-    return golden;
-}
-
 static void near_to(const float *got, const double *want, int32_t width, double bound)
 {
     for (int32_t c = 0; c < width; c++)
@@ -51,7 +39,7 @@ static void as_the_golden_states(void **state)
 {
     (void)state;
     static double states[8192], mean[64];
-    cJSON *golden = read_golden("tests/golden/bert/h48");
+    cJSON *golden = golden_of("tests/golden/bert/h48");
     const cJSON *sentences = cJSON_GetObjectItemCaseSensitive(golden, "sentences"), *word;
     const int count = cJSON_GetArraySize(sentences);
     char texts[4][512];
@@ -169,7 +157,7 @@ static void pictures_as_the_golden_projections(void **state)
     char path[300];
     const char *folder = gmt_temp_dir();
     gm_records all = { 0 };
-    cJSON *golden = read_golden("tests/golden/clip/whole");
+    cJSON *golden = golden_of("tests/golden/clip/whole");
     assert_int_equal(gmt_json_doubles(cJSON_GetObjectItemCaseSensitive(golden, "projected"), want, (int)GM_LEN(want)), IMAGES * WIDTH);
     gm_image image;
     assert_ok(gm_image_create(SIDE, SIDE, &image, &err));
