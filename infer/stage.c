@@ -61,8 +61,7 @@ static gm_status look_up(gm_stage *s, gm_mllm_cache *cache, const gm_mllm_reques
     int64_t tokens = 0;
     *answer = (gm_mllm_answer) { .outcome = GM_MLLM_UNSENT, .id = r->id, .tag = r->tag, .text = "", .why = "an estimate sends nothing" };
     if (gm_mllm_body(&s->endpoint, r, body, &tokens, &why) != GM_OK) return GM_OK; /* a broken picture costs no call */
-    const char *name = s->endpoint.name[0] != '\0' ? s->endpoint.name : s->endpoint.url;
-    const gm_mllm_key key = gm_mllm_key_of(name, body->data, body->size);
+    const gm_mllm_key key = gm_mllm_key_of(gm_mllm_endpoint_name(&s->endpoint), body->data, body->size);
     gm_mllm_cached kept;
     bool have = false;
     if (cache != NULL) GM_TRY(gm_mllm_cache_get(cache, &key, &have, &kept, err));
@@ -78,7 +77,7 @@ static gm_status look_up(gm_stage *s, gm_mllm_cache *cache, const gm_mllm_reques
     s->estimate_calls++;
     s->estimate_tokens_in += in;
     s->estimate_tokens_out += out;
-    s->estimate_cost += (in * s->endpoint.price_in + out * s->endpoint.price_out) * 1e-6;
+    s->estimate_cost += gm_mllm_endpoint_cost(&s->endpoint, in, out);
     return GM_OK;
 }
 

@@ -243,7 +243,6 @@ static gm_status take(gm_mllm_client *c, slot *s, const gm_mllm_request *r, gm_e
 {
     gm_err why = { 0 };
     int64_t tokens = 0;
-    const char *name = c->e->name[0] != '\0' ? c->e->name : c->e->url;
     s->tag = r->tag;
     s->tries = s->errors = 0;
     s->is_noted = false;
@@ -263,8 +262,8 @@ static gm_status take(gm_mllm_client *c, slot *s, const gm_mllm_request *r, gm_e
     }
     const double out = (double)(r->max_tokens > 0 ? r->max_tokens : c->e->max_tokens), in = (double)tokens - out;
     s->tokens = (double)tokens;
-    s->cost = (in * c->e->price_in + out * c->e->price_out) * 1e-6;
-    s->key = gm_mllm_key_of(name, s->body.data, s->body.size);
+    s->cost = gm_mllm_endpoint_cost(c->e, in, out);
+    s->key = gm_mllm_key_of(gm_mllm_endpoint_name(c->e), s->body.data, s->body.size);
     return look_up(c, s, err);
 }
 
@@ -472,7 +471,7 @@ static void count_answer(gm_mllm_client *c, slot *s)
     const double out = is_counted ? (double)r->tokens_out : (double)r->text.size / 3.0;
     const double used = is_counted ? (double)(r->tokens_in + r->tokens_out) : fmin(s->tokens, (double)s->body.size / 3.0 + out);
     c->spent.tokens += used;
-    c->spent.cost += ((used - out) * e->price_in + out * e->price_out) * 1e-6;
+    c->spent.cost += gm_mllm_endpoint_cost(e, used - out, out);
     gm_mllm_bucket_take(&c->tokens, used - s->tokens);
     c->report.tokens_in += r->tokens_in;
     c->report.tokens_out += r->tokens_out;

@@ -100,6 +100,13 @@ gm_status gm_mllm_endpoint_default(gm_mllm_endpoint *e, gm_err *err)
     return GM_OK;
 }
 
+const char *gm_mllm_endpoint_name(const gm_mllm_endpoint *e) { return e->name[0] != '\0' ? e->name : e->url; }
+
+double gm_mllm_endpoint_cost(const gm_mllm_endpoint *e, double tokens_in, double tokens_out)
+{
+    return (tokens_in * e->price_in + tokens_out * e->price_out) * 1e-6;
+}
+
 void gm_mllm_endpoint_free(gm_mllm_endpoint *e)
 {
     for (size_t i = 0; i < KEYS; i++)

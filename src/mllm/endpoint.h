@@ -43,6 +43,10 @@ gm_status gm_mllm_endpoint_parse(const char *place, const char *json, size_t siz
 /* Whether key_env names a key and it may go to this url: GM_ERR_CONFIG for plain http to another host (allow_plain_key). */
 gm_status gm_mllm_endpoint_check_key(const gm_mllm_endpoint *e, gm_err *err);
 bool gm_mllm_endpoint_is_local(const gm_mllm_endpoint *e); /* whether the url's host is this machine */
+/* What its answers are kept under: its name, or its url where it has none. */
+const char *gm_mllm_endpoint_name(const gm_mllm_endpoint *e);
+/* Of so many tokens of requests and answers, in the currency of its prices. */
+double gm_mllm_endpoint_cost(const gm_mllm_endpoint *e, double tokens_in, double tokens_out);
 void gm_mllm_endpoint_free(gm_mllm_endpoint *e); /* takes a zeroed one */
 /* The table of keys in Markdown, as docs/mllm.md shows it. */
 gm_status gm_mllm_endpoint_markdown(gm_buffer *to, gm_err *err);
